@@ -1,0 +1,156 @@
+/* The numerical interface: one table of operations over device memory.
+ *
+ * A backend fills `struct kernels`; model and training code call only through it and know no device. Pointers named
+ * below are device addresses (host memory on the CPU); the host touches them only through copy_in / copy_out / zero.
+ * `const struct kernels *k = kernels_open("cpu", &err)`; there is one per device, never freed.
+ *
+ * Letters: N rows (tokens of all packed samples, in order), C channels (hidden), H query heads, G key/value heads,
+ * D head dimension, F feed-forward width, V vocabulary, R rank of an adapter, S samples in a pack.
+ * All matrices are row-major. A sample occupies rows start[s] .. start[s+1]-1; its first row has position 0.
+ *
+ * Contracts
+ *  - Forward outputs and input gradients overwrite ("="), unless an argument says otherwise; gradients of
+ *    parameters accumulate ("+=").
+ *  - Same inputs, same bits: for any number of threads, and for every row whatever other rows are in the call
+ *    (so a packed batch equals its samples). Reductions have a fixed order.
+ *  - cpu/ref.c is the specification: plain, naive C, accumulating in f32 unless a comment says double. Faster
+ *    versions overwrite table entries and are held against it (tests/unit/kernels*.c).
+ *  - Storage types of weights: DTYPE_F32, DTYPE_F16, DTYPE_BF16, at any alignment. Everything else is f32.
+ *  - Non-finite values propagate; no op checks for them.
+ */
+#ifndef KERNELS_H
+#define KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/dtype.h"
+#include "base/err.h"
+
+/* A (rows, cols) matrix at `data` with element (i, j) at data[i * row_stride + j * col_stride] (strides in elements). */
+struct mat {
+    const void *data;
+    enum dtype type;
+    int64_t row_stride, col_stride;
+};
+
+/* C (M, N) = alpha * A (M, K) . B (K, N) + beta * C.  C is f32, row stride ldc. beta is 0 or 1 (0: C is not read).
+ * y = x W^T with W stored (out, in):  A = x, B = {W, type, 1, in};  dx = dy W:  B = {W, type, in, 1};
+ * dW += dy^T x:  A = {dy, F32, 1, out}, B = {x, F32, in, 1}, beta 1.
+ * round_bf16: every element of A and B is rounded to bf16 on the way in (products of bf16, sums in f32).
+ * For M <= MATMUL_FEW_ROWS each row's bits do not depend on M (batched decoding equals single decoding); the same holds
+ * among all larger M. */
+struct matmul {
+    int64_t m, n, k;
+    struct mat a, b;
+    float *c;
+    int64_t ldc;
+    float alpha, beta;
+    bool round_bf16;
+};
+
+#define MATMUL_FEW_ROWS 16
+
+/* Causal attention over S samples; query row i of sample s (i = 0 .. q_len-1) has position k_len - q_len + i and sees
+ * the key positions p with p <= position and, when window > 0, p > position - window.
+ *   score = scale * q.k, softcap c > 0: c * tanh(score / c); softmax in f32; out = sum of p * v.
+ * Head h reads key/value head h / (H / G). Row strides are in floats; head h starts at h * D within a row. */
+struct attention_seq {
+    int64_t q_row, q_len;   /* rows of q, out, lse (and dq, dout) */
+    const float *k, *v;     /* first key / value row of this sample (k_len rows) */
+    float *dk, *dv;         /* gradients, same strides as k and v; unused by the forward pass */
+    int64_t k_len;
+};
+
+struct attention {
+    int n_seq;
+    const struct attention_seq *seq; /* host memory */
+    const float *q;                  /* (N, H, D) */
+    float *out;                      /* (N, H, D) */
+    float *lse;                      /* (N, H) log-sum-exp of each row's scores, kept for backward; may be NULL in decoding */
+    int64_t q_stride, kv_stride, out_stride;
+    int heads, kv_heads, head_dim;
+    int64_t window;                  /* 0: none */
+    float scale, softcap;            /* softcap 0: off */
+    /* backward only: = gradients of q; k and v gradients go to seq[].dk / dv, also "=" */
+    const float *dout;               /* (N, H, D), out_stride */
+    float *dq;                       /* (N, H, D), q_stride */
+};
+
+struct adamw {
+    float lr, beta1, beta2, eps, weight_decay; /* torch.optim.AdamW: decay first, p *= 1 - lr*wd; eps after bias correction */
+    int64_t step;                              /* from 1 */
+    float grad_scale;                          /* every gradient is multiplied by this first (clipping) */
+};
+
+struct kernels {
+    const char *name;     /* "cpu" */
+    const char *features; /* "avx2,fma", for --version and the log */
+
+    /* memory */
+    void *(*alloc)(size_t bytes, struct err *e);   /* zeroed; NULL on error */
+    void (*free)(void *p, size_t bytes);
+    void (*copy_in)(void *device, const void *host, size_t bytes);
+    void (*copy_out)(void *host, const void *device, size_t bytes);
+    void (*zero)(void *device, size_t bytes);
+
+    void (*matmul)(const struct matmul *m);
+
+    /* y[i] = sum over rows of dy (N, C), += : gradient of a bias */
+    void (*bias_backward)(float *dbias, const float *dy, int64_t n, int64_t c);
+    /* y (N, C) += bias (C) */
+    void (*bias_add)(float *y, const float *bias, int64_t n, int64_t c);
+
+    /* y = x * rsqrt(mean(x^2) + eps) * w.  rstd (N) is kept for backward (may be NULL). plus_one: w + 1 (Gemma).
+     * x and y may have row strides (q/k norms over D inside a wider row): rows are `c` wide. */
+    void (*rmsnorm)(float *y, int64_t y_stride, float *rstd, const float *x, int64_t x_stride, const float *w,
+                    bool plus_one, float eps, int64_t n, int64_t c);
+    /* dx = (or += when add) ...; dw += (NULL: weight frozen). */
+    void (*rmsnorm_backward)(float *dx, int64_t dx_stride, bool add, float *dw, const float *dy, int64_t dy_stride,
+                             const float *x, int64_t x_stride, const float *w, bool plus_one, const float *rstd,
+                             int64_t n, int64_t c);
+
+    /* Rotates in place, half layout: (x[i], x[i+D/2]) by angle pos*inv_freq[i]. cos_sin (P, D/2, 2) is a table made by
+     * model/rope.c; pos (N) picks its row. inverse: rotates back (the backward pass). */
+    void (*rope)(float *x, int64_t stride, const float *cos_sin, const int32_t *pos, bool inverse,
+                 int64_t n, int heads, int head_dim);
+
+    void (*attention)(const struct attention *a);
+    void (*attention_backward)(const struct attention *a);
+
+    /* y = silu(gate) * up, all (N, F) */
+    void (*swiglu)(float *y, const float *gate, const float *up, int64_t count);
+    /* dgate, dup may alias gate, up */
+    void (*swiglu_backward)(float *dgate, float *dup, const float *dy, const float *gate, const float *up, int64_t count);
+
+    /* out (N, C) = rows ids of table (V, C); ids are checked by the caller */
+    void (*embedding)(float *out, const struct mat *table, const int32_t *ids, int64_t n, int64_t c);
+    void (*embedding_backward)(float *dtable, const float *dout, const int32_t *ids, int64_t n, int64_t c, int64_t v); /* += */
+
+    /* Cross entropy over logits (N, V), in place: loss[i] = logsumexp(z_i) - z_i[target_i] for target >= 0, else 0;
+     * logits become dlogits = (softmax - onehot) * grad_scale (zero rows where target < 0) when grad_scale != 0. The log-sum-exp
+     * is summed in a fixed order. */
+    void (*cross_entropy)(float *loss, float *logits, const int32_t *targets, float grad_scale, int64_t n, int64_t v);
+
+    /* x += y; x *= s; y = x elementwise over count */
+    void (*add)(float *x, const float *y, int64_t count);
+    void (*scale)(float *x, float s, int64_t count);
+
+    /* y = x * keep(i) / (1 - p), keep from Philox draw (row0 * c + i) of (seed, stream); y may alias x */
+    void (*dropout)(float *y, const float *x, float p, uint64_t seed, uint64_t stream, int64_t row0, int64_t n, int64_t c);
+
+    /* sum of squares in double, fixed order (blocks of 4096, summed in order) */
+    double (*sum_squares)(const float *x, int64_t count);
+    void (*adamw)(float *p, float *m, float *v, const float *grad, int64_t count, const struct adamw *o);
+
+    /* rows gathered: out (n, c) = x[rows[i]]; scattered back: x[rows[i]] = in[i] */
+    void (*gather_rows)(float *out, const float *x, const int32_t *rows, int64_t n, int64_t c);
+    void (*scatter_rows)(float *x, const float *in, const int32_t *rows, int64_t n, int64_t c);
+};
+
+/* device: "auto", "cpu", "cuda", "cuda:N". FINETOOLS_CPU=plain|avx2|avx512|native (comma list of feature names also) masks
+ * what the CPU backend uses. */
+const struct kernels *kernels_open(const char *device, struct err *e);
+
+#endif

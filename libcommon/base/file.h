@@ -1,0 +1,28 @@
+/* Whole files: mapped read-only, or read into memory. */
+#ifndef BASE_FILE_H
+#define BASE_FILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+
+struct file_map {
+    const unsigned char *data; /* never NULL, also for an empty file; borrowed until file_unmap */
+    size_t size;
+    bool mapped;               /* false: heap memory (a pipe was read to its end) */
+};
+
+/* "-" is stdin. A pipe or terminal is read to its end. Errors name the path. */
+int file_map(struct file_map *m, const char *path, struct err *e) MUST_CHECK;
+void file_unmap(struct file_map *m);
+
+/* Reads at most `limit` bytes into b (appended); a longer file is an error. */
+int file_read(struct buf *b, const char *path, size_t limit, struct err *e) MUST_CHECK;
+
+bool file_exists(const char *path);
+bool file_is_dir(const char *path);
+char *file_join(const char *dir, const char *name); /* "dir/name"; caller frees */
+
+#endif

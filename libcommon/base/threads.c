@@ -1,0 +1,36 @@
+#include "base/threads.h"
+
+#include <omp.h>
+#include <sched.h>
+#include <stdio.h>
+
+/* A cgroup (v2) may grant fewer CPUs than the affinity mask shows. */
+static int cgroup_limit(void)
+{
+    FILE *f = fopen("/sys/fs/cgroup/cpu.max", "re");
+    long long quota, period;
+    int n = 0;
+    if (f && fscanf(f, "%lld %lld", &quota, &period) == 2 && period > 0)
+        n = (int)((quota + period - 1) / period);
+    if (f)
+        fclose(f);
+    return n;
+}
+
+int threads_available(void)
+{
+    cpu_set_t set;
+    int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1, limit = cgroup_limit();
+    return limit > 0 && limit < n ? limit : n;
+}
+
+void threads_set(int n)
+{
+    omp_set_dynamic(0);
+    omp_set_num_threads(n);
+}
+
+int threads_count(void)
+{
+    return omp_get_max_threads();
+}

@@ -1,0 +1,38 @@
+/* Outputs that appear whole or not at all.
+ *
+ * A file is written under a temporary name in the directory of its target (".NAME.tmp-PID-K", created O_EXCL with mode 0666 & ~umask), flushed,
+ * fsynced and renamed by outfile_commit, and its directory fsynced; a folder likewise. Whatever was not committed is
+ * removed by outfile_abort, at exit and on fatal signals. An existing target is refused at open unless `force`; then
+ * it is replaced by the rename (for folders: RENAME_EXCHANGE, then the old one is removed).
+ * Path "-" is stdout: nothing to rename; commit flushes. Binary output to a terminal is refused. */
+#ifndef CLI_OUTFILE_H
+#define CLI_OUTFILE_H
+
+#include <stdbool.h>
+#include <stdio.h>
+
+#include "base/err.h"
+
+struct outfile;
+struct outdir;
+
+struct outfile *outfile_open(const char *path, bool force, bool binary, struct err *e) MUST_CHECK; /* NULL on error */
+FILE *outfile_stream(struct outfile *f);       /* borrowed, fully buffered */
+int outfile_commit(struct outfile *f, struct err *e) MUST_CHECK; /* frees f in every case */
+void outfile_abort(struct outfile *f);         /* NULL is fine */
+
+struct outdir *outdir_open(const char *path, bool force, struct err *e) MUST_CHECK;
+const char *outdir_path(const struct outdir *d); /* the temporary folder: create files and subfolders in it */
+int outdir_commit(struct outdir *d, struct err *e) MUST_CHECK; /* fsyncs every file and folder below, then renames; frees d */
+void outdir_abort(struct outdir *d);
+
+/* Folder replacement and atomic small files for those (trainers) that own a folder already:
+ * write `len` bytes to `path` by temporary, fsync, rename. */
+int outfile_replace(const char *path, const void *data, size_t len, struct err *e) MUST_CHECK;
+
+int outdir_remove(const char *path, struct err *e) MUST_CHECK; /* rm -r; a missing path is fine */
+
+/* Bytes free for an unprivileged writer at the folder of `path`; -1 when unknown. */
+long long outfile_free_space(const char *path);
+
+#endif

@@ -1,0 +1,53 @@
+/* Token files: what tok-encode writes and every trainer reads. Layout: token-file(5).
+ *
+ * Little endian. One pass to a pipe or a file: header (magic, version, provenance JSON), one record per sample (ids,
+ * loss mask), then a footer (sample offsets, counts, XXH3-128 of everything before it, end marker). Readers map the file (a pipe is
+ * read to its end), check length, hash and every record before the first sample is handed out: damage and truncation are
+ * always noticed. A sample's first token never bears loss (nothing predicts it). */
+#ifndef FORMAT_TOKEN_FILE_H
+#define FORMAT_TOKEN_FILE_H
+
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/err.h"
+#include "base/file.h"
+#include "base/sha256.h"
+
+struct token_provenance {
+    char tokenizer[SHA256_HEX];  /* model_folder_tokenizer_hash */
+    char template_hash[SHA256_HEX]; /* from the chat stream's header, "" for raw text */
+    char input[SHA256_HEX];      /* of the chat stream's bytes */
+    int64_t vocab;               /* ids are below this */
+    char *options;               /* JSON object: max_length, overlong, ... ; may be NULL */
+};
+
+struct token_sample {
+    const uint32_t *ids;         /* n; aligned to 4 in the map */
+    const uint8_t *mask;         /* n; 1: this token is a training target */
+    uint32_t n, trained;
+};
+
+struct token_file {
+    char *path;
+    struct file_map map;
+    struct token_provenance provenance;
+    int64_t n_samples, n_tokens, n_trained;
+    uint32_t longest;
+    const unsigned char *offsets; /* le64 each */
+    char hash[33];               /* XXH3-128 of the contents, hex: identifies the file in checkpoints and logs */
+};
+
+struct token_file *token_file_open(const char *path, struct err *e) MUST_CHECK;
+struct token_file *token_file_parse(const void *data, size_t size, const char *name, struct err *e) MUST_CHECK; /* borrowed memory */
+void token_file_close(struct token_file *t);
+struct token_sample token_file_sample(const struct token_file *t, int64_t i);
+
+struct token_writer;
+struct token_writer *token_writer_begin(FILE *out, const char *path, const struct token_provenance *p, struct err *e) MUST_CHECK;
+int token_writer_add(struct token_writer *w, const uint32_t *ids, const uint8_t *mask, uint32_t n, struct err *e) MUST_CHECK;
+/* input: SHA-256 hex of the whole input, known only now; stored in the footer. Frees w. */
+int token_writer_end(struct token_writer *w, const char *input, struct err *e) MUST_CHECK;
+void token_writer_free(struct token_writer *w);
+
+#endif

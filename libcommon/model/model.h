@@ -1,0 +1,118 @@
+/* A decoder-only transformer: weights, adapters, forward and backward.
+ *
+ *     model_open()            maps a model folder, checks every tensor's name, shape and type
+ *     model_add_adapter()     PEFT LoRA folders, applied without merging (any number)
+ *     lora_new()              fresh LoRA pairs to train; or model_train_weights() for full training
+ *     decoder_plan()          sizes of the activation arena for packs of at most N rows
+ *     decoder_forward_backward() / decoder_loss() / decoder_logits()
+ *
+ * Weights stay in the mapped file in their stored type; small vectors (norms, biases) are copied to f32 at opening. In full
+ * training a weight that is trained is an f32 master copy in `struct param` and the view below points to it. */
+#ifndef MODEL_MODEL_H
+#define MODEL_MODEL_H
+
+#include "base/arena.h"
+#include "base/dtype.h"
+#include "base/err.h"
+#include "kernels/kernels.h"
+#include "model/config.h"
+
+/* One tensor that is trained. Owned by the model or the adapter; the optimizer keeps m and v beside it. */
+struct param {
+    char *name;            /* as it is stored: a model tensor's name or PEFT's key */
+    float *value, *grad;   /* numel each, in the training arena */
+    int64_t numel;
+    int ndim;
+    int64_t shape[2];
+    bool decay;            /* weight decay applies: neither a bias nor a norm (transformers' get_decay_parameter_names) */
+};
+
+/* One LoRA pair: y += scale * B (A dropout(x)).  A (R, in), B (out, R), f32. */
+struct lora {
+    int rank;
+    float scale, dropout;
+    float *a, *b;
+    struct param *pa, *pb; /* NULL when frozen */
+    uint64_t stream;       /* dropout stream of this module */
+    struct lora *next;     /* further adapters on the same module add their terms in order */
+};
+
+/* y = x W^T + bias (+ LoRA terms).  W (out, in). */
+struct linear {
+    char *module;                /* "model.layers.0.self_attn.q_proj" */
+    int64_t out, in;
+    const void *weight;
+    enum dtype type;
+    float *bias;                 /* (out) f32 or NULL */
+    struct param *pw, *pbias;    /* NULL: frozen */
+    struct lora *lora;
+};
+
+struct norm {
+    char *name;                  /* "model.layers.0.input_layernorm.weight" */
+    float *weight;               /* f32 */
+    struct param *pw;
+};
+
+struct layer {
+    struct norm attn_norm, mlp_norm; /* (C) */
+    struct norm q_norm, k_norm;      /* (D) or weight NULL */
+    struct linear q, k, v, o;        /* (H*D, C) (G*D, C) (G*D, C) (C, H*D) */
+    struct linear gate, up, down;    /* (F, C) (F, C) (C, F) */
+};
+
+struct model {
+    struct model_config config;
+    const struct kernels *k;
+    struct model_folder *folder;     /* format/model_folder.h; mapped weights live as long as this */
+    struct linear embed;             /* table (V, C); only weight, type, pw are used */
+    struct linear head;              /* (V, C); the same data as embed when tied */
+    struct norm norm;                /* final */
+    struct layer *layers;
+    bool bf16;                       /* --dtype bf16: products of rounded factors */
+    struct param **params;           /* everything trained, in a fixed order (stored name, bytewise) */
+    int n_params;
+};
+
+struct model *model_open(const char *dir, const struct kernels *k, struct err *e) MUST_CHECK;
+void model_close(struct model *m);
+
+/* Calls fn for every linear module in model order (layers' q k v o gate up down, then lm_head when `with_head`). */
+int model_each_linear(struct model *m, bool with_head, int (*fn)(struct linear *l, void *arg), void *arg);
+
+/* A pack of samples. Host memory. */
+struct batch {
+    int64_t n;                /* rows */
+    const int32_t *ids;       /* (n) */
+    const int32_t *targets;   /* (n) next token where it is trained, else -1 */
+    int n_seq;
+    const int64_t *start;     /* (n_seq + 1) */
+    int64_t row0;             /* index of row 0 within the whole optimizer step (dropout draws are keyed by it) */
+};
+
+/* Activation memory of one pass over at most max_rows rows. recompute: keep only each layer's input and run the layer's
+ * forward again in backward. Laid out in `a` (see base/arena.h); backward false: evaluation only. */
+struct decoder;
+struct decoder *decoder_new(struct model *m, int64_t max_rows, int max_seq, bool backward, bool recompute);
+void decoder_layout(struct decoder *d, struct arena *a); /* call twice, as base/arena.h says */
+void decoder_free(struct decoder *d);
+
+struct decoder_result {
+    double loss_sum;      /* over trained targets */
+    int64_t trained;      /* their count */
+};
+
+/* Loss of the batch and, added to every param's grad, the gradient of loss_sum * grad_scale. seed and step key dropout
+ * (seed 0 and dropout 0 in evaluation). */
+int decoder_forward_backward(struct decoder *d, const struct batch *b, float grad_scale, uint64_t seed, int64_t step,
+                             struct decoder_result *r, struct err *e) MUST_CHECK;
+/* Evaluation: no dropout, no gradients; per_row (n) gets each row's loss when not NULL. */
+int decoder_loss(struct decoder *d, const struct batch *b, struct decoder_result *r, float *per_row, struct err *e) MUST_CHECK;
+/* Logits (n_rows, V) of chosen rows of the batch (rows NULL: all), f32, host. Calls sink for chunks of rows in order. */
+int decoder_logits(struct decoder *d, const struct batch *b, const int32_t *rows, int64_t n_rows,
+                   int (*sink)(void *arg, int64_t first, int64_t count, const float *logits), void *arg, struct err *e) MUST_CHECK;
+
+/* Floating-point operations (multiply and add counted as 2) that one step over these rows needs. */
+double decoder_flops(const struct model *m, int64_t rows, int64_t trained_rows, double attended_pairs, bool backward, bool recompute);
+
+#endif
