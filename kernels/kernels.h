@@ -13,7 +13,7 @@
  *    parameters accumulate ("+=").
  *  - Same inputs, same bits: for any number of threads, and for every row whatever other rows are in the call
  *    (so a packed batch equals its samples). Reductions have a fixed order.
- *  - cpu/ref.c is the specification: plain, naive C, accumulating in f32 unless a comment says double. Faster
+ *  - cpu/ref_*.c are the specification: plain, naive C, accumulating in f32 unless a comment says double. Faster
  *    versions overwrite table entries and are held against it (tests/unit/kernels*.c).
  *  - Storage types of weights: DTYPE_F32, DTYPE_F16, DTYPE_BF16, at any alignment. Everything else is f32.
  *  - Non-finite values propagate; no op checks for them.
@@ -78,8 +78,10 @@ struct attention {
     float *dq;                       /* (N, H, D), q_stride */
 };
 
+/* torch.optim.AdamW: decay first, p *= 1 - lr*wd; eps after bias correction. The scalars are double because torch computes
+ * 1 - beta and the bias corrections in double before they meet an f32. */
 struct adamw {
-    float lr, beta1, beta2, eps, weight_decay; /* torch.optim.AdamW: decay first, p *= 1 - lr*wd; eps after bias correction */
+    double lr, beta1, beta2, eps, weight_decay;
     int64_t step;                              /* from 1 */
     float grad_scale;                          /* every gradient is multiplied by this first (clipping) */
 };
@@ -94,6 +96,8 @@ struct kernels {
     void (*copy_in)(void *device, const void *host, size_t bytes);
     void (*copy_out)(void *host, const void *device, size_t bytes);
     void (*zero)(void *device, size_t bytes);
+    /* What the operations themselves hold at most beside their arguments, for the current thread count (the plan counts it). */
+    size_t (*scratch_bytes)(void);
 
     void (*matmul)(const struct matmul *m);
 

@@ -1,0 +1,95 @@
+/* kernels_open and the memory of the CPU backend. */
+#include "kernels/cpu/cpu.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/cpu.h"
+
+/* Large blocks come from the system zeroed page by page as they are touched; small ones from the heap. */
+#define MAP_FROM ((size_t)1 << 20)
+
+static void *cpu_alloc(size_t bytes, struct err *e)
+{
+    if (bytes >= MAP_FROM) {
+        void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (p != MAP_FAILED) {
+            madvise(p, bytes, MADV_HUGEPAGE);
+            return p;
+        }
+    } else {
+        size_t rounded = (bytes + 64) & ~(size_t)63;
+        void *p = aligned_alloc(64, rounded);
+        if (p)
+            return memset(p, 0, rounded);
+    }
+    err_set(e, "cannot get %zu bytes of memory", bytes);
+    return NULL;
+}
+
+static void cpu_free(void *p, size_t bytes)
+{
+    if (p && bytes >= MAP_FROM)
+        munmap(p, bytes);
+    else
+        free(p);
+}
+
+static void cpu_copy(void *to, const void *from, size_t bytes)
+{
+    memcpy(to, from, bytes);
+}
+
+static void cpu_zero(void *p, size_t bytes)
+{
+    memset(p, 0, bytes);
+}
+
+static size_t no_scratch(void)
+{
+    return 0;
+}
+
+void cpu_fill_ref(struct kernels *k)
+{
+    k->alloc = cpu_alloc;
+    k->free = cpu_free;
+    k->copy_in = cpu_copy;
+    k->copy_out = cpu_copy;
+    k->zero = cpu_zero;
+    k->scratch_bytes = no_scratch;
+    ref_fill_matmul(k);
+    ref_fill_attention(k);
+    ref_fill_rows(k);
+    ref_fill_loss(k);
+    ref_fill_update(k);
+}
+
+void cpu_fill(struct kernels *k, unsigned features)
+{
+    (void)features;
+    cpu_fill_ref(k);
+}
+
+const struct kernels *kernels_open(const char *device, struct err *e)
+{
+    static struct kernels cpu;
+    static char names[200];
+    unsigned features;
+    if (!strncmp(device, "cuda", 4)) {
+        err_set(e, "device '%s': no CUDA backend in this build", device);
+        return NULL;
+    }
+    if (strcmp(device, "cpu") && strcmp(device, "auto")) {
+        err_set(e, "device '%s': unknown, expected auto, cpu, cuda or cuda:N", device);
+        return NULL;
+    }
+    if (cpu_select(&features, e) < 0)
+        return NULL;
+    cpu_fill(&cpu, features);
+    cpu_format(names, sizeof names, features);
+    cpu.name = "cpu";
+    cpu.features = names;
+    return &cpu;
+}

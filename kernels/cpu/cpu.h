@@ -1,0 +1,19 @@
+/* The CPU backend from the inside: which functions fill the table for which instruction set.
+ *
+ * cpu_fill_ref() fills every entry with the specification (ref_*.c). cpu_fill() then overwrites entries upward with
+ * what the given features (base/cpu.h) allow; tests call it for each level and compare the tables. */
+#ifndef KERNELS_CPU_CPU_H
+#define KERNELS_CPU_CPU_H
+
+#include "kernels/kernels.h"
+
+void cpu_fill(struct kernels *k, unsigned features);
+
+void cpu_fill_ref(struct kernels *k);
+void ref_fill_matmul(struct kernels *k);
+void ref_fill_attention(struct kernels *k);
+void ref_fill_rows(struct kernels *k);
+void ref_fill_loss(struct kernels *k);
+void ref_fill_update(struct kernels *k);
+
+#endif
