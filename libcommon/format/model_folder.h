@@ -3,7 +3,7 @@
  *
  * Rules: model.safetensors wins over an index (as in transformers); shard names in the index must be plain names inside the
  * folder; a mapped tensor that is missing from its shard, a missing shard, and a tensor that stands in two shards
- * are errors; unmapped tensors are a warning count. */
+ * are errors; tensors that the index does not name are kept and counted. */
 #ifndef FORMAT_MODEL_FOLDER_H
 #define FORMAT_MODEL_FOLDER_H
 
@@ -12,18 +12,20 @@
 
 struct model_folder {
     char *dir;
-    struct st_file **shards;
+    struct st_file **shards;          /* by file name */
     int n_shards;
     const struct st_tensor **tensors; /* all, by name, bytewise */
     int n_tensors;
     int64_t bytes;                    /* of tensor data */
     bool sharded;                     /* an index was read */
+    int n_unmapped;                   /* tensors that the index does not name: worth a warning */
     char fingerprint[SHA256_HEX];     /* see model_folder_fingerprint */
 };
 
 struct model_folder *model_folder_open(const char *dir, struct err *e) MUST_CHECK;
 void model_folder_close(struct model_folder *f);
 const struct st_tensor *model_folder_find(const struct model_folder *f, const char *name);
+const struct st_file *model_folder_shard(const struct model_folder *f, const struct st_tensor *t); /* the file that holds it */
 
 /* Identity of the weights, cheap enough for any size: SHA-256 over, for every tensor in name order, its name, type,
  * shape and up to 64 evenly spaced samples of 64 bytes of its data. It tells models apart; damage is found by

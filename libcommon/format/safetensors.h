@@ -2,7 +2,11 @@
  *
  * Format: huggingface/safetensors, README "Format" and src/tensor.rs. The reader refuses what the reference refuses
  * and also duplicate names; nothing is allocated from sizes in the file before they are checked against its length.
- * The writer sorts and escapes as the reference does, so that equal contents are equal bytes. */
+ * The writer sorts and escapes as the reference does, so that equal contents are equal bytes.
+ *
+ * Files that we write also carry checksums: the metadata key "xxh3" holds 32 hexadecimal digits of the header (its
+ * JSON with padding, this value itself read as zeros) followed by 32 digits for each tensor in file order, all XXH3-128.
+ * Other readers see one more string among the metadata. */
 #ifndef FORMAT_SAFETENSORS_H
 #define FORMAT_SAFETENSORS_H
 
@@ -15,6 +19,9 @@
 #include "base/file.h"
 
 #define ST_MAX_DIMS 8
+#define ST_MAX_TENSORS (1 << 18) /* in one file */
+#define ST_MAX_HEADER 100000000
+#define ST_CHECKSUMS "xxh3"
 
 struct st_tensor {
     char *name;                 /* NUL-terminated copy (names with NUL inside are refused) */
@@ -42,14 +49,33 @@ void st_close(struct st_file *f);
 const struct st_tensor *st_find(const struct st_file *f, const char *name); /* NULL when absent */
 const char *st_meta(const struct st_file *f, const char *key);              /* NULL when absent */
 
-/* Writing: declare every tensor, then write the data in the order that st_writer_begin gives to `order`.
- *     st_writer_begin() writes the header; then st_writer_data() any number of times in file order; st_writer_end() checks the total. */
+/* "F32 [2, 3]" for messages; returns `to`. */
+#define ST_SHAPE_TEXT 256
+char *st_shape_text(const struct st_tensor *t, char to[ST_SHAPE_TEXT]);
+
+/* Pointers to the file's tensors in file order (ascending offset); caller frees. */
+const struct st_tensor **st_file_order(const struct st_file *f);
+
+/* For opened files: reads every byte and compares the checksums. 1: all are right; 0: there are none; -1: damaged (the error
+ * names the tensor). */
+int st_verify(const struct st_file *f, struct err *e) MUST_CHECK;
+
+/* Writing: declare every tensor (name, type or type_name, ndim, shape), then write the data in file order.
+ *     st_writer_begin() sorts and completes `tensors` (numel, size, offset) and writes the header; then st_writer_data() any
+ *     number of times, cut anywhere, in that order; st_writer_end() checks the total.
+ * A metadata value of NULL under the key ST_CHECKSUMS asks for checksums; `out` must then be seekable (they are patched
+ * into the header at the end) and stand at its beginning. The list is read until st_writer_end. */
 struct st_meta { const char *key, *value; };
 struct st_writer;
 struct st_writer *st_writer_begin(FILE *out, const char *path, struct st_tensor *tensors, int n,
                                   const struct st_meta *meta, int n_meta, struct err *e) MUST_CHECK; /* sorts `tensors` in place into file order */
 int st_writer_data(struct st_writer *w, const void *data, size_t len, struct err *e) MUST_CHECK;
-int st_writer_end(struct st_writer *w, struct err *e) MUST_CHECK; /* frees w */
-void st_writer_free(struct st_writer *w);                         /* after an error */
+int st_writer_end(struct st_writer *w, struct err *e) MUST_CHECK; /* frees w, also on error */
+void st_writer_free(struct st_writer *w);                         /* after an error; NULL is fine */
+uint64_t st_writer_size(const struct st_writer *w);               /* of the whole file */
+
+/* The format's element types: bits of one element (0: unknown name) and their rank in the writer's order. */
+int st_type_bits(const char *type_name);
+int st_type_order(const char *type_name);
 
 #endif

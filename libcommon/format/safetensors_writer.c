@@ -1,0 +1,273 @@
+/* Writing safetensors files as the reference's `prepare` does, and the checksums that our files carry. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+#include "base/bytes.h"
+#include "base/mem.h"
+#include "format/json_scan.h"
+#include "format/safetensors.h"
+
+#define DIGITS 32 /* of one XXH3-128 */
+
+struct st_writer {
+    FILE *out;
+    char *path;
+    const struct st_tensor *tensors; /* borrowed */
+    int n, current;                  /* current: the tensor that the next byte belongs to */
+    uint64_t in_current, written, data_size, header_size;
+    char *header;                    /* kept when there are checksums */
+    size_t sums_at;                  /* offset of their first digit in `header`; 0: none */
+    char *sums;
+    XXH3_state_t *hash;
+};
+
+static void put_hash(char to[DIGITS], XXH128_hash_t h)
+{
+    char text[DIGITS + 1];
+    snprintf(text, sizeof text, "%016" PRIx64 "%016" PRIx64, h.high64, h.low64);
+    memcpy(to, text, DIGITS);
+}
+
+static int complete_tensor(struct st_tensor *t, const char *path, struct err *e)
+{
+    uint64_t n = 1, bits;
+    if (!t->type_name[0])
+        strcpy(t->type_name, dtype_name(t->type));
+    if (!st_type_bits(t->type_name))
+        return err_set(e, "%s: tensor '%s' cannot be stored as type '%s'", path, t->name, t->type_name);
+    for (int i = 0; i < t->ndim; i++)
+        if (t->shape[i] < 0 || __builtin_mul_overflow(n, (uint64_t)t->shape[i], &n) || n > INT64_MAX)
+            return err_set(e, "%s: tensor '%s' is too large", path, t->name);
+    if (__builtin_mul_overflow(n, (uint64_t)st_type_bits(t->type_name), &bits) || bits % 8)
+        return err_set(e, "%s: tensor '%s' does not fill whole bytes", path, t->name);
+    t->numel = (int64_t)n;
+    t->size = bits / 8;
+    return 0;
+}
+
+/* Widest types first, so that every tensor is aligned to its elements; then by name. */
+static int by_type_and_name(const void *a, const void *b)
+{
+    const struct st_tensor *x = a, *y = b;
+    int d = st_type_order(y->type_name) - st_type_order(x->type_name);
+    return d ? d : strcmp(x->name, y->name);
+}
+
+static int lay_out(struct st_writer *w, struct st_tensor *tensors, struct err *e)
+{
+    for (int i = 0; i < w->n; i++)
+        if (complete_tensor(&tensors[i], w->path, e) < 0)
+            return -1;
+    if (w->n)
+        qsort(tensors, (size_t)w->n, sizeof *tensors, by_type_and_name);
+    for (int i = 0; i < w->n; i++) {
+        if (i && !strcmp(tensors[i - 1].name, tensors[i].name))
+            return err_set(e, "%s: tensor '%s' stands twice", w->path, tensors[i].name);
+        tensors[i].offset = w->data_size;
+        if (__builtin_add_overflow(w->data_size, tensors[i].size, &w->data_size))
+            return err_set(e, "%s: the tensors are too large together", w->path);
+    }
+    return 0;
+}
+
+static int by_key(const void *a, const void *b)
+{
+    return strcmp(((const struct st_meta *)a)->key, ((const struct st_meta *)b)->key);
+}
+
+static void add_metadata(struct st_writer *w, struct buf *b, const struct st_meta *meta, int n_meta)
+{
+    struct st_meta *sorted = mem_array(NULL, (size_t)n_meta, sizeof *sorted);
+    memcpy(sorted, meta, (size_t)n_meta * sizeof *sorted);
+    qsort(sorted, (size_t)n_meta, sizeof *sorted, by_key);
+    buf_add_str(b, "\"__metadata__\":{");
+    for (int i = 0; i < n_meta; i++) {
+        if (i)
+            buf_add_char(b, ',');
+        json_add_string(b, sorted[i].key);
+        buf_add_char(b, ':');
+        if (sorted[i].value) {
+            json_add_string(b, sorted[i].value);
+        } else {
+            size_t digits = DIGITS * ((size_t)w->n + 1);
+            w->sums = mem_alloc(digits);
+            memset(w->sums, '0', digits);
+            buf_add_char(b, '"');
+            w->sums_at = b->len;
+            buf_add(b, w->sums, digits);
+            buf_add_char(b, '"');
+        }
+    }
+    buf_add_char(b, '}');
+    free(sorted);
+}
+
+static int write_header(struct st_writer *w, const struct st_meta *meta, int n_meta, struct err *e)
+{
+    struct buf b = BUF_INIT;
+    unsigned char length[8];
+    buf_add_char(&b, '{');
+    if (n_meta)
+        add_metadata(w, &b, meta, n_meta);
+    for (int i = 0; i < w->n; i++) {
+        const struct st_tensor *t = &w->tensors[i];
+        if (b.len > 1)
+            buf_add_char(&b, ',');
+        json_add_string(&b, t->name);
+        buf_printf(&b, ":{\"dtype\":\"%s\",\"shape\":[", t->type_name);
+        for (int k = 0; k < t->ndim; k++)
+            buf_printf(&b, "%s%" PRId64, k ? "," : "", t->shape[k]);
+        buf_printf(&b, "],\"data_offsets\":[%" PRIu64 ",%" PRIu64 "]}", t->offset, t->offset + t->size);
+    }
+    buf_add_char(&b, '}');
+    while (b.len % 8)
+        buf_add_char(&b, ' ');
+    w->header_size = b.len;
+    w->header = buf_detach(&b);
+    if (w->header_size > ST_MAX_HEADER)
+        return err_set(e, "%s: a header of %" PRIu64 " bytes is more than the format allows", w->path, w->header_size);
+    put_le64(length, w->header_size);
+    if (fwrite(length, 1, 8, w->out) != 8 || fwrite(w->header, 1, w->header_size, w->out) != w->header_size)
+        return err_sys(e, "%s: cannot write", w->path);
+    return 0;
+}
+
+/* Past every tensor that is complete (empty ones too), recording its checksum. */
+static void finish_tensors(struct st_writer *w)
+{
+    while (w->current < w->n && w->in_current == w->tensors[w->current].size) {
+        w->current++;
+        w->in_current = 0;
+        if (w->hash) {
+            put_hash(w->sums + DIGITS * (size_t)w->current, XXH3_128bits_digest(w->hash));
+            XXH3_128bits_reset(w->hash);
+        }
+    }
+}
+
+struct st_writer *st_writer_begin(FILE *out, const char *path, struct st_tensor *tensors, int n, const struct st_meta *meta, int n_meta,
+                                  struct err *e)
+{
+    struct st_writer *w = mem_zalloc(1, sizeof *w);
+    w->out = out;
+    w->path = mem_strdup(path);
+    w->tensors = tensors;
+    w->n = n;
+    if (lay_out(w, tensors, e) < 0 || write_header(w, meta, n_meta, e) < 0) {
+        st_writer_free(w);
+        return NULL;
+    }
+    if (w->sums_at) {
+        w->hash = XXH3_createState();
+        if (!w->hash) {
+            err_set(e, "%s: out of memory", path);
+            st_writer_free(w);
+            return NULL;
+        }
+        XXH3_128bits_reset(w->hash);
+    }
+    finish_tensors(w);
+    return w;
+}
+
+int st_writer_data(struct st_writer *w, const void *data, size_t len, struct err *e)
+{
+    const char *p = data;
+    if (len > w->data_size - w->written)
+        return err_set(e, "%s: more data than the tensors need", w->path);
+    for (size_t left = len; left > 0 && w->hash;) {
+        uint64_t room = w->tensors[w->current].size - w->in_current;
+        size_t part = left < room ? left : (size_t)room;
+        XXH3_128bits_update(w->hash, p, part);
+        p += part;
+        left -= part;
+        w->in_current += part;
+        finish_tensors(w);
+    }
+    w->written += len;
+    if (fwrite(data, 1, len, w->out) != len)
+        return err_sys(e, "%s: cannot write", w->path);
+    return 0;
+}
+
+static int patch_checksums(struct st_writer *w, struct err *e)
+{
+    put_hash(w->sums, XXH3_128bits(w->header, w->header_size));
+    if (fseek(w->out, 8 + (long)w->sums_at, SEEK_SET) < 0 || fwrite(w->sums, DIGITS, (size_t)w->n + 1, w->out) != (size_t)w->n + 1 ||
+        fseek(w->out, 0, SEEK_END) < 0)
+        return err_sys(e, "%s: cannot write the checksums", w->path);
+    return 0;
+}
+
+int st_writer_end(struct st_writer *w, struct err *e)
+{
+    int r = 0;
+    if (w->written != w->data_size)
+        r = err_set(e, "%s: %" PRIu64 " bytes of data were written, the tensors need %" PRIu64, w->path, w->written, w->data_size);
+    else if (w->hash)
+        r = patch_checksums(w, e);
+    if (r == 0 && fflush(w->out))
+        r = err_sys(e, "%s: cannot write", w->path);
+    st_writer_free(w);
+    return r;
+}
+
+void st_writer_free(struct st_writer *w)
+{
+    if (!w)
+        return;
+    XXH3_freeState(w->hash);
+    free(w->header);
+    free(w->sums);
+    free(w->path);
+    free(w);
+}
+
+uint64_t st_writer_size(const struct st_writer *w)
+{
+    return 8 + w->header_size + w->data_size;
+}
+
+static int verify_header(const struct st_file *f, const char *sums, size_t digits, struct err *e)
+{
+    const char *data = (const char *)f->map.data + 8;
+    size_t n = get_le64(f->map.data);
+    const char *at = memmem(data, n, sums, digits);
+    char want[DIGITS];
+    if (at) {
+        char *copy = mem_alloc(n);
+        memcpy(copy, data, n);
+        memset(copy + (at - data), '0', digits);
+        put_hash(want, XXH3_128bits(copy, n));
+        free(copy);
+    }
+    return at && !memcmp(want, sums, DIGITS) ? 0 : err_set(e, "%s: the header is damaged: its checksum differs", f->path);
+}
+
+int st_verify(const struct st_file *f, struct err *e)
+{
+    const char *sums = st_meta(f, ST_CHECKSUMS);
+    size_t digits = DIGITS * ((size_t)f->n_tensors + 1);
+    if (!sums)
+        return 0;
+    if (strlen(sums) != digits)
+        return err_set(e, "%s: checksums of %zu digits, %d tensors need %zu", f->path, strlen(sums), f->n_tensors, digits);
+    if (verify_header(f, sums, digits, e) < 0)
+        return -1;
+    const struct st_tensor **list = st_file_order(f);
+    int damaged = f->n_tensors;
+#pragma omp parallel for schedule(dynamic) reduction(min : damaged)
+    for (int i = 0; i < f->n_tensors; i++) {
+        char got[DIGITS];
+        put_hash(got, XXH3_128bits(list[i]->data, list[i]->size));
+        if (memcmp(got, sums + DIGITS * ((size_t)i + 1), DIGITS) && i < damaged)
+            damaged = i;
+    }
+    int r = 1;
+    if (damaged < f->n_tensors)
+        r = err_set(e, "%s: tensor '%s' is damaged: its checksum differs", f->path, list[damaged]->name);
+    free(list);
+    return r;
+}
