@@ -1,0 +1,67 @@
+#include "train/optimizer.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+
+#define ALIGN_FLOATS 16
+
+void optimizer_init(struct optimizer *o, struct param **params, int n)
+{
+    *o = (struct optimizer){.params = params, .n = n};
+    o->offset = mem_zalloc((size_t)n + 1, sizeof *o->offset);
+    for (int i = 0; i < n; i++)
+        o->offset[i + 1] = o->offset[i] + (params[i]->numel + ALIGN_FLOATS - 1) / ALIGN_FLOATS * ALIGN_FLOATS;
+}
+
+void optimizer_layout(struct optimizer *o, struct arena *a)
+{
+    size_t count = (size_t)o->offset[o->n];
+    o->value = arena_alloc(a, "trained weights", count, sizeof(float));
+    o->grad = arena_alloc(a, "gradients", count, sizeof(float));
+    o->m = arena_alloc(a, "optimizer state", count, sizeof(float));
+    o->v = arena_alloc(a, "optimizer state", count, sizeof(float));
+    for (int i = 0; i < o->n; i++) {
+        o->params[i]->value = o->value ? o->value + o->offset[i] : NULL;
+        o->params[i]->grad = o->grad ? o->grad + o->offset[i] : NULL;
+    }
+}
+
+void optimizer_release(struct optimizer *o)
+{
+    free(o->offset);
+    *o = (struct optimizer){0};
+}
+
+void optimizer_zero_grad(const struct optimizer *o, const struct kernels *k)
+{
+    k->zero(o->grad, (size_t)o->offset[o->n] * sizeof(float));
+}
+
+double optimizer_grad_norm(const struct optimizer *o, const struct kernels *k)
+{
+    return sqrt(k->sum_squares(o->grad, o->offset[o->n]));
+}
+
+void optimizer_step(const struct optimizer *o, const struct kernels *k, const struct optimizer_options *p, int64_t step, double norm)
+{
+    double coef = p->clip > 0 ? p->clip / (norm + 1e-6) : 1;
+    struct adamw w = {(float)p->lr, (float)p->beta1, (float)p->beta2, (float)p->eps, 0, step, coef < 1 ? (float)coef : 1.0f};
+    for (int i = 0, j; i < o->n; i = j) { /* neighbours of one kind of decay in one call */
+        bool decay = p->weight_decay > 0 && o->params[i]->decay;
+        for (j = i + 1; j < o->n && (p->weight_decay > 0 && o->params[j]->decay) == decay; j++) {}
+        w.weight_decay = decay ? (float)p->weight_decay : 0;
+        int64_t at = o->offset[i];
+        k->adamw(o->value + at, o->m + at, o->v + at, o->grad + at, o->offset[j] - at, &w);
+    }
+}
+
+const char *optimizer_find_bad_gradient(const struct optimizer *o)
+{
+    for (int i = 0; i < o->n; i++)
+        for (int64_t j = 0; j < o->params[i]->numel; j++)
+            if (!isfinite(o->params[i]->grad[j]))
+                return o->params[i]->name;
+    return NULL;
+}

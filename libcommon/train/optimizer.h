@@ -1,0 +1,38 @@
+/* The optimizer: AdamW over every trained tensor, and clipping by the global norm.
+ *
+ *     optimizer_init(&o, params, n);  optimizer_layout(&o, &arena)   (twice, see base/arena.h)
+ *     each step: optimizer_zero_grad(); [backward adds to params[i]->grad]; norm = optimizer_grad_norm(); optimizer_step()
+ *
+ * All values stand in one block, likewise gradients and both moments, so that the ops run over few long arrays; each
+ * tensor starts at a multiple of 64 bytes and the gaps stay zero under AdamW. optimizer_layout points
+ * params[i]->value and ->grad into the blocks. Nothing is owned but the offsets. */
+#ifndef TRAIN_OPTIMIZER_H
+#define TRAIN_OPTIMIZER_H
+
+#include "base/arena.h"
+#include "model/model.h"
+
+struct optimizer_options {
+    double lr, beta1, beta2, eps, weight_decay, clip; /* clip 0: off */
+};
+
+struct optimizer {
+    struct param **params;
+    int n;
+    int64_t *offset;             /* (n + 1) floats */
+    float *value, *grad, *m, *v; /* (offset[n]) each */
+};
+
+void optimizer_init(struct optimizer *o, struct param **params, int n);
+void optimizer_layout(struct optimizer *o, struct arena *a);
+void optimizer_release(struct optimizer *o);
+
+void optimizer_zero_grad(const struct optimizer *o, const struct kernels *k);
+double optimizer_grad_norm(const struct optimizer *o, const struct kernels *k);
+/* step: from 1; norm: of this step's gradients. Clipping: min(1, clip / (norm + 1e-6)), torch's clip_grad_norm_. */
+void optimizer_step(const struct optimizer *o, const struct kernels *k, const struct optimizer_options *p, int64_t step, double norm);
+
+/* The first tensor whose gradient holds a NaN or an infinity; NULL when none does. */
+const char *optimizer_find_bad_gradient(const struct optimizer *o);
+
+#endif
