@@ -1,9 +1,18 @@
 /* Token files: what tok-encode writes and every trainer reads. Layout: token-file(5).
  *
- * Little endian. One pass to a pipe or a file: header (magic, version, provenance JSON), one record per sample (ids,
- * loss mask), then a footer (sample offsets, counts, XXH3-128 of everything before it, end marker). Readers map the file (a pipe is
- * read to its end), check length, hash and every record before the first sample is handed out: damage and truncation are
- * always noticed. A sample's first token never bears loss (nothing predicts it). */
+ * Little endian. One pass to a pipe or a file: header (magic, version, kind, provenance JSON), one record per sample (ids,
+ * loss mask), then a footer (sample offsets, input hash, counts, XXH3-128 of everything before it, end marker). Readers map
+ * the file (a pipe is read to its end), check length, hash and every record before the first sample is handed out: damage and
+ * truncation are always noticed. A sample's first token never bears loss (nothing predicts it).
+ *
+ *     struct token_file *t = token_file_open("train.tok", &err);
+ *     for (i = 0; i < t->n_samples; i++) { struct token_sample s = token_file_sample(t, i); ... }
+ *     token_file_close(t);
+ *
+ *     struct token_writer *w = token_writer_begin(stream, "train.tok", &provenance, &err);
+ *     token_writer_add(w, ids, mask, n, &err); ...   token_writer_end(w, input_hash, &err);
+ *
+ * Samples borrow from the file until it is closed. Errors name the file and the record or byte offset. */
 #ifndef FORMAT_TOKEN_FILE_H
 #define FORMAT_TOKEN_FILE_H
 
@@ -14,13 +23,20 @@
 #include "base/file.h"
 #include "base/sha256.h"
 
+#define TOKEN_FILE_VERSION 1
+#define TOKEN_FILE_MAX_VOCAB (1 << 30)
+#define TOKEN_FILE_MAX_SAMPLE (1 << 28) /* tokens */
+
 struct token_provenance {
     char tokenizer[SHA256_HEX];  /* model_folder_tokenizer_hash */
     char template_hash[SHA256_HEX]; /* from the chat stream's header, "" for raw text */
-    char input[SHA256_HEX];      /* of the chat stream's bytes */
+    char input[SHA256_HEX];      /* of the chat stream's bytes; set by the reader, ignored by token_writer_begin */
     int64_t vocab;               /* ids are below this */
     char *options;               /* JSON object: max_length, overlong, ... ; may be NULL */
 };
+
+/* What the records are. A reader refuses kinds it does not know. */
+enum token_kind { TOKEN_KIND_SAMPLES = 0 };
 
 struct token_sample {
     const uint32_t *ids;         /* n; aligned to 4 in the map */
@@ -31,6 +47,8 @@ struct token_sample {
 struct token_file {
     char *path;
     struct file_map map;
+    bool borrowed;               /* token_file_parse: the memory is the caller's */
+    enum token_kind kind;
     struct token_provenance provenance;
     int64_t n_samples, n_tokens, n_trained;
     uint32_t longest;
@@ -39,14 +57,16 @@ struct token_file {
 };
 
 struct token_file *token_file_open(const char *path, struct err *e) MUST_CHECK;
-struct token_file *token_file_parse(const void *data, size_t size, const char *name, struct err *e) MUST_CHECK; /* borrowed memory */
+struct token_file *token_file_parse(const void *data, size_t size, const char *name, struct err *e) MUST_CHECK; /* borrowed memory, aligned to 8 */
 void token_file_close(struct token_file *t);
 struct token_sample token_file_sample(const struct token_file *t, int64_t i);
 
 struct token_writer;
+/* `out` and the strings of `p` are borrowed (p only during the call); `path` names the file in messages. */
 struct token_writer *token_writer_begin(FILE *out, const char *path, const struct token_provenance *p, struct err *e) MUST_CHECK;
+/* mask[0] must be 0 and at least one other byte 1, the rest 0; ids below p->vocab. */
 int token_writer_add(struct token_writer *w, const uint32_t *ids, const uint8_t *mask, uint32_t n, struct err *e) MUST_CHECK;
-/* input: SHA-256 hex of the whole input, known only now; stored in the footer. Frees w. */
+/* input: SHA-256 hex of the whole input, known only now; stored in the footer. Frees w in every case. */
 int token_writer_end(struct token_writer *w, const char *input, struct err *e) MUST_CHECK;
 void token_writer_free(struct token_writer *w);
 
