@@ -1,4 +1,7 @@
-/* Messages of tools, all on stderr as "tool: text". Exit statuses: spec "Exit status". */
+/* Messages of tools, all on stderr as "tool: text", lower case, no full stop: file, place, found and expected.
+ *
+ * Each call is one write(2). Control characters in the text (quoted from files) are shown as '?'; newlines stay.
+ * The exit statuses are those of every tool: finetools(7). */
 #ifndef CLI_MSG_H
 #define CLI_MSG_H
 
@@ -8,6 +11,7 @@ enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_DIVERGED = 3, EXIT_S
 
 void msg_init(const char *tool, int verbosity); /* -1 quiet, 0 default, 1 verbose; done by cli_begin */
 const char *msg_tool(void);
+int msg_verbosity(void);
 
 void msg_info(const char *format, ...) __attribute__((format(printf, 1, 2)));    /* not with -q */
 void msg_verbose(const char *format, ...) __attribute__((format(printf, 1, 2))); /* only with -v */

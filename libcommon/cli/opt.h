@@ -12,7 +12,8 @@
  *
  * Long options may be abbreviated when unambiguous and take `--name value` or `--name=value`; an unknown one
  * gets a "did you mean". Numbers are parsed whole and range-checked; counts take k, M, G (1000s) and sizes
- * also Ki, Mi, Gi. The last one given wins; OPT_LIST appends instead. Everything wrong here is status 2. */
+ * also Ki, Mi, Gi. The last one given wins; OPT_LIST appends instead. Everything wrong here is status 2.
+ * An entry of the tool's own hides the shared option of that name. --options lists the table for scripts (cli/help.h). */
 #ifndef CLI_OPT_H
 #define CLI_OPT_H
 
@@ -86,8 +87,8 @@ extern struct cli_common cli; /* filled by cli_begin */
  * signal handlers of cli/stop.h. Returns the index in argv of the first operand (operands are moved to the end). */
 int cli_begin(const struct cli_tool *tool, int argc, char **argv);
 
-/* The last act of main: flushes and checks stdout, writes --summary, and gives back the exit status (1 when stdout failed).
- * Re-raises a fatal signal that asked the tool to stop. */
+/* The last act of main: writes --summary (cli/summary.h), closes stdout and checks it, and gives back the exit status
+ * (1 instead of 0 when one of these failed). With EXIT_STOPPED a SIGINT that asked for the stop is re-raised. */
 int cli_end(int status);
 
 #endif

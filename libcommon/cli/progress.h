@@ -11,10 +11,22 @@
 void progress_begin(const char *unit, int64_t from, int64_t total);      /* total 0: unknown */
 void progress_step(int64_t done, int64_t tokens, const char *note);      /* tokens: since begin, 0: not shown; note: "" or e.g. "loss 1.234" */
 void progress_end(void);
+void progress_hide(void);                                                /* takes the line off the screen until the next step */
+
+/* The text of the line, for `seconds` since begin; what it shows is cut to n - 1 bytes. */
+struct progress_state {
+    const char *tool, *unit, *note;
+    int64_t from, done, total, tokens;
+    double seconds;
+};
+void progress_format_line(char *to, unsigned long n, const struct progress_state *s);
 
 /* For the last line of a run. */
-double progress_seconds(void);          /* since the process started */
+double progress_seconds(void);          /* since cli_begin */
 int64_t progress_peak_memory(void);     /* bytes, ru_maxrss */
 void progress_format_bytes(char *to, unsigned long n, double bytes);   /* "1.4 GB", decimal units */
+void progress_format_count(char *to, unsigned long n, double count);   /* "14.6k": three digits and k, M, G, T */
+void progress_format_time(char *to, unsigned long n, double seconds);  /* "12:04", "1:00:59" */
+void progress_start_clock(void);        /* by cli_begin */
 
 #endif
