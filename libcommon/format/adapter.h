@@ -2,25 +2,35 @@
  *
  * Names, defaults and matching rules are PEFT's (src/peft/tuners/lora, utils/save_and_load.py). Reading is strict where
  * PEFT is silent: a targeted module without A or B, an unknown tensor, a wrong shape, or an active feature that we do not compute
- * (DoRA, mutating initialisations, ...) is an error that names it. */
+ * (DoRA, mutating initialisations, ...) is an error that names it.
+ *     struct adapter *a = adapter_open(dir, &err);     the folder by itself
+ *     adapter_check_base(a, folder, &err)              ... and against the model that it is to be applied to
+ */
 #ifndef FORMAT_ADAPTER_H
 #define FORMAT_ADAPTER_H
 
+#include "format/model_folder.h"
 #include "format/safetensors.h"
 
 struct adapter_pattern { char *pattern; double value; };
+
+/* A list of names, or a regex (Python's re, full match), or neither. */
+struct adapter_names { char **list; int n; char *regex; };
 
 struct adapter_config {
     int r;
     double alpha, dropout;
     bool rslora;
-    bool fan_in_fan_out;
     char bias[16];                      /* none, all, lora_only */
     char *base_name;                    /* base_model_name_or_path, may be NULL */
     char **targets;                     /* suffixes or full names; n_targets 0 when regex is set */
     int n_targets;
-    char *target_regex;                 /* full match */
-    struct adapter_pattern *rank_pattern, *alpha_pattern;
+    char *target_regex;                 /* full match; "all-linear" (any case): every module asked about but lm_head */
+    struct adapter_names exclude;       /* exclude_modules */
+    int64_t *layers;                    /* layers_to_transform */
+    int n_layers;
+    struct adapter_names layers_pattern; /* regexes, in its list */
+    struct adapter_pattern *rank_pattern, *alpha_pattern; /* the first that matches wins */
     int n_rank_pattern, n_alpha_pattern;
     char *base_fingerprint;             /* ours: NULL in foreign adapters */
 };
@@ -28,13 +38,14 @@ struct adapter_config {
 /* One module's pair as stored. Pointers borrow from `file`. */
 struct adapter_module {
     char *module;                       /* "model.layers.0.self_attn.q_proj" */
-    const struct st_tensor *a, *b;      /* (R, in), (out, R) */
+    const struct st_tensor *a, *b;      /* (R, in), (out, R); W += scale * B A */
     int rank;
     double scale;                       /* alpha / r or alpha / sqrt(r), patterns applied */
+    bool embedding;                     /* lora_embedding_A (R, V), lora_embedding_B (C, R); table (V, C) += scale * (B A)^T */
 };
 
-struct adapter_extra {                  /* bias "all" / "lora_only": replaces this tensor of the base */
-    char *name;                         /* "model.layers.0.self_attn.q_proj.bias" */
+struct adapter_extra {                  /* replaces this tensor of the base: biases of "all" / "lora_only", and the copy of the base */
+    char *name;                         /* weight that PEFT saves beside a targeted lm_head or embed_tokens. "model.layers.0.self_attn.q_proj.bias" */
     const struct st_tensor *tensor;
 };
 
@@ -44,20 +55,26 @@ struct adapter {
     struct st_file *file;
     struct adapter_module *modules;     /* by module name */
     int n_modules;
-    struct adapter_extra *extras;
+    struct adapter_extra *extras;       /* by name */
     int n_extras;
 };
 
 struct adapter *adapter_open(const char *dir, struct err *e) MUST_CHECK;
 void adapter_close(struct adapter *a);
+const struct adapter_module *adapter_find(const struct adapter *a, const char *module); /* NULL when absent */
+
+/* The adapter against a base: fingerprint (when recorded), every module and extra there with the right shape, and a pair for every
+ * module of the base that the configuration targets. `tied`: lm_head is the embedding when it has no tensor of its own. */
+int adapter_check_base(const struct adapter *a, const struct model_folder *base, bool tied, struct err *e) MUST_CHECK;
 
 int adapter_config_parse(struct adapter_config *c, const char *json, size_t len, const char *name, struct err *e) MUST_CHECK;
 void adapter_config_release(struct adapter_config *c);
-/* Is this module targeted, and with which rank and scale? (PEFT check_target_module_exists, get_pattern_key) -1: bad regex */
+/* Is this module targeted (1, 0), and with which rank and scale? (PEFT check_target_module_exists, get_pattern_key) -1: bad regex */
 int adapter_targets(const struct adapter_config *c, const char *module, int *rank, double *scale, struct err *e) MUST_CHECK;
 
-/* Writes both files (and a short README.md model card) into the existing folder `dir`. `tensors[i].data` are f32 host arrays
- * named by PEFT's keys. `provenance`: a JSON object string that goes, key by key, into the safetensors metadata as "finetools". */
+/* Writes both files (and a short README.md model card) into the existing folder `dir` and reads them back. `tensors[i].data` are f32 host
+ * arrays named by PEFT's keys; the list is sorted in place. `provenance`: a JSON object (format/manifest.h) that becomes the metadata
+ * "finetools"; may be NULL. Targets are written sorted. */
 int adapter_write(const char *dir, const struct adapter_config *c, struct st_tensor *tensors, int n, const char *provenance,
                   struct err *e) MUST_CHECK;
 

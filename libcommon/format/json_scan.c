@@ -284,21 +284,3 @@ int json_scan_end(struct json_scan *s)
 {
     return json_scan_peek(s) < 0 ? 0 : json_scan_fail(s, "nothing more");
 }
-
-void json_add_string(struct buf *b, const char *s)
-{
-    static const char from[] = "\"\\\b\t\n\f\r", to[] = "\"\\btnfr";
-    buf_add_char(b, '"');
-    for (; *s; s++) {
-        const char *at = strchr(from, *s);
-        if (at) {
-            buf_add_char(b, '\\');
-            buf_add_char(b, to[at - from]);
-        } else if ((unsigned char)*s < 0x20) {
-            buf_printf(b, "\\u%04x", (unsigned char)*s);
-        } else {
-            buf_add_char(b, *s);
-        }
-    }
-    buf_add_char(b, '"');
-}

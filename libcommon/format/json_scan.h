@@ -35,7 +35,4 @@ int json_scan_skip(struct json_scan *s) MUST_CHECK;               /* any value *
 int json_scan_end(struct json_scan *s) MUST_CHECK;                /* nothing but white space is left */
 int json_scan_fail(struct json_scan *s, const char *expected);    /* "WHAT: byte N: found X, expected EXPECTED"; -1 */
 
-/* Appends s as a JSON string with its quotes, escaped as serde_json does. */
-void json_add_string(struct buf *b, const char *s);
-
 #endif

@@ -6,7 +6,7 @@
 
 #include "base/bytes.h"
 #include "base/mem.h"
-#include "format/json_scan.h"
+#include "format/json_write.h"
 #include "format/safetensors.h"
 
 #define DIGITS 32 /* of one XXH3-128 */
