@@ -1,74 +1,51 @@
 # finetools: fine-tune language models from the shell.
-#   make            build all tools into build/bin
-#   make check      run every test that needs no accelerator
+#
+#   make               all programs, into build/bin
+#   make check         every test that needs no accelerator
+#   make deps          install the Debian packages that the build and the tests need (deps-optional: those that widen the tests)
+#   make install       PREFIX (/usr/local) and DESTDIR; also uninstall, installcheck
+#   make fuzz          every fuzz target for SECONDS (60) each, with clang
 #   make clean
-# Options: V=1 (show commands), SAN=address,undefined, CC=clang, DESTDIR and PREFIX for install.
+#
+# Variables: V=1 shows commands. SAN=address,undefined builds in build-san. CC, CFLAGS, CPPFLAGS, LDFLAGS, LDLIBS as usual.
 
-PREFIX ?= /usr/local
 VERSION := 0.1.0
-SAN ?=
+PREFIX ?= /usr/local
+BINDIR ?= $(PREFIX)/bin
+MANDIR ?= $(PREFIX)/share/man
+COMPDIR ?= $(PREFIX)/share/bash-completion/completions
 OPT ?= -O2 -g
+SAN ?=
+SECONDS ?= 60
+
+DEPS := gcc libc6-dev perl libjansson-dev libzstd-dev libpcre2-dev libutf8proc-dev libxxhash-dev
+DEPS_OPTIONAL := mandoc clang libomp-dev valgrind bash-completion
 
 B := build$(if $(SAN),-san)
-ifeq ($(V),1)
-Q :=
-else
-Q := @
-endif
+Q := $(if $(filter 1,$(V)),,@)
 
-CPPFLAGS_ALL := -Ilibcommon -I. -D_GNU_SOURCE -DFINETOOLS_VERSION='"$(VERSION)"' -DFINETOOLS_CUDA='"no"' $(CPPFLAGS)
-CFLAGS_ALL := -std=gnu11 $(OPT) -ffp-contract=off -fno-math-errno -fopenmp -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes -Wno-missing-field-initializers \
-	$(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all) $(CFLAGS)
-LDLIBS_ALL := -ljansson -lzstd -lpcre2-8 -lutf8proc -lxxhash -lm $(LDLIBS)
-LDFLAGS_ALL := -fopenmp $(if $(SAN),-fsanitize=$(SAN)) $(LDFLAGS)
-
-TOOLS := $(patsubst tools/%.c,%,$(wildcard tools/*.c))
-LIB_SRC := $(wildcard libcommon/*/*.c kernels/cpu/*.c)
-LIB_OBJ := $(LIB_SRC:%.c=$B/%.o)
-UNIT := $(patsubst tests/unit/%.c,$B/tests/unit/%,$(wildcard tests/unit/*.c))
-FUZZ := $(patsubst tests/fuzz/fuzz_%.c,$B/tests/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
-
-.PHONY: all check clean tests
 .DELETE_ON_ERROR:
 .SECONDARY:
+.SUFFIXES:
+.PHONY: all tests check fuzz fuzz-run completions install uninstall installcheck deps deps-optional clean force
 
-all: $(TOOLS:%=$B/bin/%)
-tests: $(UNIT) $(FUZZ)
+ifneq ($(filter deps,$(MAKECMDGOALS)),)
+# Nothing is probed before the packages are there; the other goals follow in a make of their own.
+LATER := $(filter-out deps,$(MAKECMDGOALS))
+deps:
+	@sh make/deps.sh $(DEPS)
+$(LATER): deps
+	@+$(MAKE) --no-print-directory $@
 
-# Rebuild everything when the flags change.
-FLAGS := $(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(LDFLAGS_ALL) $(LDLIBS_ALL)
-$B/flags: force
-	@mkdir -p $(@D); echo '$(subst ','\'',$(FLAGS))' | cmp -s - $@ || echo '$(subst ','\'',$(FLAGS))' >$@
-.PHONY: force
+else ifneq ($(filter-out clean deps-optional,$(or $(MAKECMDGOALS),all)),)
 
-# Kernels for one instruction set: kernels/cpu/*_avx2.c, *_avx512.c are chosen at run time.
-$B/kernels/cpu/%_avx2.o: CFLAGS_ISA := -mavx2 -mfma -mf16c
-$B/kernels/cpu/%_avx512.o: CFLAGS_ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c -mprefer-vector-width=512
+include $B/config.mk
+include make/build.mk
 
-$B/%.o: %.c $B/flags
-	@mkdir -p $(@D)
-	$(if $(Q),@echo '  CC $<')
-	$(Q)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(CFLAGS_ISA) -MMD -MP -c -o $@ $<
+endif
 
-$B/libfinetools.a: $(LIB_OBJ)
-	$(Q)rm -f $@; $(AR) rcs $@ $^
-
-$B/bin/%: $B/tools/%.o $B/libfinetools.a
-	@mkdir -p $(@D)
-	$(if $(Q),@echo '  LD $@')
-	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LDLIBS_ALL)
-
-$B/tests/unit/%: $B/tests/unit/%.o $B/libfinetools.a
-	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LDLIBS_ALL)
-
-# A fuzz target replays files here; `make fuzz` builds the same source with libFuzzer.
-$B/tests/fuzz/%: $B/tests/fuzz/fuzz_%.o $B/tests/fuzz/replay.o $B/libfinetools.a
-	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LDLIBS_ALL)
-
-check: all tests
-	BUILD=$(CURDIR)/$B prove --failures -j2 $(UNIT) $(wildcard tests/cli/*.t)
+deps-optional:
+	@sh make/deps.sh $(DEPS_OPTIONAL)
 
 clean:
-	rm -rf build build-san
-
--include $(LIB_OBJ:.o=.d) $(TOOLS:%=$B/tools/%.d) $(UNIT:%=%.d)
+	rm -rf build build-san build-fuzz

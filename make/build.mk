@@ -1,0 +1,99 @@
+# Everything that needs the probes' answers ($B/config.mk). Files are found by their place: a new tool, module, test, fuzz
+# target or page needs no edit here.
+
+CUDA_SRC := $(wildcard kernels/cuda/*.cu)
+CPPFLAGS_ALL := -Ilibcommon -I. -D_GNU_SOURCE -DFINETOOLS_VERSION='"$(VERSION)"' \
+	-DFINETOOLS_CUDA='"$(if $(and $(NVCC),$(CUDA_SRC)),yes,no)"' $(CPPFLAGS)
+CFLAGS_ALL := -std=gnu11 $(OPT) -ffp-contract=off -fno-math-errno -fopenmp -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes \
+	-Wmissing-prototypes -Wno-missing-field-initializers \
+	$(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all) $(CFLAGS)
+LDLIBS_ALL := -ljansson -lzstd -lpcre2-8 -lutf8proc -lxxhash -lm $(LDLIBS)
+LDFLAGS_ALL := -fopenmp $(if $(SAN),-fsanitize=$(SAN)) $(LDFLAGS)
+
+# Kernels for one instruction set are chosen at run time; other architectures than x86-64 leave them out.
+ISA_SRC := $(wildcard kernels/cpu/*_avx2.c kernels/cpu/*_avx512.c)
+TOOLS := $(patsubst tools/%.c,%,$(wildcard tools/*.c))
+LIB_SRC := $(filter-out $(if $(HAVE_X86),,$(ISA_SRC)),$(wildcard libcommon/*/*.c kernels/cpu/*.c))
+LIB_OBJ := $(LIB_SRC:%.c=$B/%.o)
+UNIT := $(patsubst tests/unit/%.c,$B/tests/unit/%,$(wildcard tests/unit/*.c))
+FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+FAULTS := $(patsubst tests/faults/%.c,$B/tests/faults/%.so,$(wildcard tests/faults/*.c))
+MAN := $(wildcard man/*.[157])
+
+all: $(TOOLS:%=$B/bin/%) $B/libfinetools.a
+tests: $(UNIT) $(FUZZ:%=$B/tests/fuzz/%) $(FAULTS)
+
+# The probes run again when what they depend on changes.
+export CC CFLAGS CPPFLAGS LDFLAGS
+$B/config.mk: make/probe.sh $B/probed-with
+	@sh make/probe.sh $@
+$B/probed-with: force
+	@$(call write_if_changed,$(CC) $(CFLAGS) $(CPPFLAGS) $(LDFLAGS))
+
+# Everything is built again when the flags change.
+$B/flags: force
+	@$(call write_if_changed,$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(LDFLAGS_ALL) $(LDLIBS_ALL))
+quoted = '$(subst ','\'',$1)'
+write_if_changed = mkdir -p $(@D); echo $(call quoted,$1) | cmp -s - $@ || echo $(call quoted,$1) >$@
+
+$B/kernels/cpu/%_avx2.o: CFLAGS_ISA := -mavx2 -mfma -mf16c
+$B/kernels/cpu/%_avx512.o: CFLAGS_ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c -mprefer-vector-width=512
+
+$B/%.o: %.c $B/flags
+	@mkdir -p $(@D)
+	$(if $(Q),@echo '  CC $<')
+	$(Q)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(CFLAGS_ISA) -MMD -MP -c -o $@ $<
+
+$B/libfinetools.a: $(LIB_OBJ)
+	$(Q)rm -f $@; $(AR) rcs $@ $^
+
+link = $(Q)mkdir -p $(@D); $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LDLIBS_ALL)
+
+$B/bin/%: $B/tools/%.o $B/libfinetools.a
+	$(if $(Q),@echo '  LD $@')
+	$(link)
+
+$B/tests/unit/%: $B/tests/unit/%.o $B/libfinetools.a
+	$(link)
+
+# Here a fuzz target replays files; `make fuzz` builds the same source with libFuzzer.
+$B/tests/fuzz/%: $B/tests/fuzz/fuzz_%.o $B/tests/fuzz/replay.o $B/libfinetools.a
+	$(link)
+
+# Preloaded by tests to make system calls fail; never sanitized itself.
+$B/tests/faults/%.so: tests/faults/%.c $B/flags
+	$(Q)mkdir -p $(@D); $(CC) -std=gnu11 -D_GNU_SOURCE -O1 -Wall -Wextra -shared -fPIC -o $@ $< -ldl
+
+check: all tests completions
+	BUILD=$(CURDIR)/$B CC=$(CC) prove --failures -j2 $(UNIT) $(wildcard tests/cli/*.t)
+
+fuzz:
+	@command -v clang >/dev/null || { echo "make fuzz needs clang (make deps-optional)" >&2; exit 1; }
+	@+$(MAKE) --no-print-directory B=build-fuzz CC=clang SAN=fuzzer-no-link,address,undefined fuzz-run
+fuzz-run: $(FUZZ:%=$B/fuzz/%)
+	@for name in $(FUZZ); do \
+		echo "== $$name"; mkdir -p $B/corpus/$$name; \
+		$B/fuzz/$$name -max_total_time=$(SECONDS) -timeout=10 -rss_limit_mb=1024 -verbosity=0 -print_final_stats=1 \
+			-artifact_prefix=$B/found-$$name- $B/corpus/$$name $(wildcard tests/fuzz/corpus/$$name) || exit 1; \
+	done
+$B/fuzz/%: $B/tests/fuzz/fuzz_%.o $B/libfinetools.a
+	$(Q)mkdir -p $(@D); $(CC) -fopenmp -fsanitize=fuzzer,address,undefined $(LDFLAGS) -o $@ $^ $(LDLIBS_ALL)
+
+completions: $(TOOLS:%=$B/completions/%)
+$B/completions/%: $B/bin/% make/completions.sh
+	$(Q)mkdir -p $(@D); sh make/completions.sh $B/bin/$* >$@
+
+install: all completions
+	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(COMPDIR) $(foreach n,1 5 7,$(DESTDIR)$(MANDIR)/man$n)
+	$(if $(TOOLS),install -m 755 $(TOOLS:%=$B/bin/%) $(DESTDIR)$(BINDIR))
+	$(if $(TOOLS),install -m 644 $(TOOLS:%=$B/completions/%) $(DESTDIR)$(COMPDIR))
+	$(foreach n,1 5 7,$(if $(filter %.$n,$(MAN)),install -m 644 $(filter %.$n,$(MAN)) $(DESTDIR)$(MANDIR)/man$n;))
+
+uninstall:
+	rm -f $(TOOLS:%=$(DESTDIR)$(BINDIR)/%) $(TOOLS:%=$(DESTDIR)$(COMPDIR)/%)
+	rm -f $(foreach n,1 5 7,$(patsubst man/%,$(DESTDIR)$(MANDIR)/man$n/%,$(filter %.$n,$(MAN))))
+
+installcheck:
+	@sh make/installcheck.sh $(DESTDIR)$(BINDIR) $(DESTDIR)$(MANDIR) $(TOOLS)
+
+-include $(LIB_OBJ:.o=.d) $(TOOLS:%=$B/tools/%.d) $(UNIT:%=%.d) $(FUZZ:%=$B/tests/fuzz/fuzz_%.d) $B/tests/fuzz/replay.d

@@ -1,0 +1,52 @@
+#!/bin/sh
+# probe.sh OUTPUT: tries the compiler and each library, and writes what the Makefile needs to know as make variables. What is
+# required and absent gives one line that names its Debian package. CC, CFLAGS, CPPFLAGS and LDFLAGS come from the environment.
+set -eu
+output=$1
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+failed=0
+
+# try HEADER CALL [FLAGS]: does a program that makes this call compile and link?
+try() {
+    printf '#include <stdio.h>\n%s\nint main(void) { %s; return 0; }\n' "$1" "$2" >"$dir/x.c"
+    shift 2
+    # shellcheck disable=SC2086 (flags are lists)
+    $CC -D_GNU_SOURCE ${CPPFLAGS-} ${CFLAGS-} -o "$dir/x" "$dir/x.c" ${LDFLAGS-} "$@" >"$dir/log" 2>&1
+}
+
+need() { # NAME PACKAGE HEADER CALL FLAGS...
+    name=$1 package=$2
+    shift 2
+    try "$@" && return
+    echo "missing: $name (Debian: $package); 'make deps' installs all that is needed" >&2
+    failed=1
+}
+
+if ! try '' '(void)0'; then
+    echo "missing: a C compiler that works as '$CC' (Debian: gcc libc6-dev); 'make deps' installs all that is needed" >&2
+    exit 1
+fi
+need OpenMP 'gcc, or libomp-dev for clang' '#include <omp.h>' 'omp_set_num_threads(1)' -fopenmp
+need jansson libjansson-dev '#include <jansson.h>' 'json_decref(json_null()); puts(jansson_version_str())' -ljansson
+need zstd libzstd-dev '#include <zstd.h>' 'puts(ZSTD_versionString())' -lzstd
+need PCRE2 libpcre2-dev '#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>' 'pcre2_config(PCRE2_CONFIG_VERSION, NULL)' -lpcre2-8
+need utf8proc libutf8proc-dev '#include <utf8proc.h>' 'puts(utf8proc_version())' -lutf8proc
+need xxhash libxxhash-dev '#include <xxhash.h>' 'printf("%u", XXH_versionNumber())' -lxxhash
+[ $failed = 0 ] || exit 1
+
+x86=
+if try '#ifndef __x86_64__
+#error other
+#endif' '(void)0'; then x86=yes; fi
+
+nvcc=$(command -v nvcc || true)
+[ -n "$nvcc" ] || echo "no nvcc: building for the CPU only"
+
+cat >"$output.tmp" <<END
+# Written by make/probe.sh; 'make clean' removes it.
+HAVE_X86 := $x86
+NVCC := $nvcc
+END
+mv "$output.tmp" "$output"
