@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -111,4 +112,15 @@ char *file_join(const char *dir, const char *name)
 {
     size_t n = strlen(dir);
     return mem_printf("%s%s%s", dir, n && dir[n - 1] == '/' ? "" : "/", name);
+}
+
+int file_write(const char *path, const void *data, size_t len, struct err *e)
+{
+    FILE *f = fopen(path, "we");
+    int r = 0;
+    if (!f || fwrite(data, 1, len, f) != len)
+        r = err_sys(e, "%s: cannot write", path);
+    if (f && fclose(f) != 0)
+        r = err_sys(e, "%s: cannot write", path);
+    return r;
 }

@@ -21,6 +21,9 @@ void file_unmap(struct file_map *m);
 /* Reads at most `limit` bytes into b (appended); a longer file is an error. */
 int file_read(struct buf *b, const char *path, size_t limit, struct err *e) MUST_CHECK;
 
+/* Writes a small file in place (into folders that appear whole later; cli/outfile.h is for targets). */
+int file_write(const char *path, const void *data, size_t len, struct err *e) MUST_CHECK;
+
 bool file_exists(const char *path);
 bool file_is_dir(const char *path);
 char *file_join(const char *dir, const char *name); /* "dir/name"; caller frees */

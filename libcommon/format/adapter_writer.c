@@ -1,5 +1,4 @@
 /* Writing an adapter folder as PEFT does: the 20 fields that every PEFT since 0.7 knows, others only when they say something. */
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -133,12 +132,7 @@ static void add_card(struct buf *b, const struct adapter_config *c)
 static int write_text(const char *dir, const char *name, const struct buf *b, struct err *e)
 {
     char *path = file_join(dir, name);
-    FILE *f = fopen(path, "we");
-    int r = 0;
-    if (!f || fwrite(buf_str(b), 1, b->len, f) != b->len)
-        r = err_sys(e, "%s: cannot write", path);
-    if (f && fclose(f) != 0)
-        r = err_sys(e, "%s: cannot write", path);
+    int r = file_write(path, buf_str(b), b->len, e);
     free(path);
     return r;
 }

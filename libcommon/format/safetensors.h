@@ -74,6 +74,9 @@ int st_writer_end(struct st_writer *w, struct err *e) MUST_CHECK; /* frees w, al
 void st_writer_free(struct st_writer *w);                         /* after an error; NULL is fine */
 uint64_t st_writer_size(const struct st_writer *w);               /* of the whole file */
 
+/* Sorts and completes a list as st_writer_begin does; size: bytes of all data. */
+int st_layout(struct st_tensor *tensors, int n, const char *path, uint64_t *size, struct err *e) MUST_CHECK;
+
 /* The format's element types: bits of one element (0: unknown name) and their rank in the writer's order. */
 int st_type_bits(const char *type_name);
 int st_type_order(const char *type_name);

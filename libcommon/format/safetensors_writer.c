@@ -55,19 +55,20 @@ static int by_type_and_name(const void *a, const void *b)
     return d ? d : strcmp(x->name, y->name);
 }
 
-static int lay_out(struct st_writer *w, struct st_tensor *tensors, struct err *e)
+int st_layout(struct st_tensor *tensors, int n, const char *path, uint64_t *size, struct err *e)
 {
-    for (int i = 0; i < w->n; i++)
-        if (complete_tensor(&tensors[i], w->path, e) < 0)
+    *size = 0;
+    for (int i = 0; i < n; i++)
+        if (complete_tensor(&tensors[i], path, e) < 0)
             return -1;
-    if (w->n)
-        qsort(tensors, (size_t)w->n, sizeof *tensors, by_type_and_name);
-    for (int i = 0; i < w->n; i++) {
+    if (n)
+        qsort(tensors, (size_t)n, sizeof *tensors, by_type_and_name);
+    for (int i = 0; i < n; i++) {
         if (i && !strcmp(tensors[i - 1].name, tensors[i].name))
-            return err_set(e, "%s: tensor '%s' stands twice", w->path, tensors[i].name);
-        tensors[i].offset = w->data_size;
-        if (__builtin_add_overflow(w->data_size, tensors[i].size, &w->data_size))
-            return err_set(e, "%s: the tensors are too large together", w->path);
+            return err_set(e, "%s: tensor '%s' stands twice", path, tensors[i].name);
+        tensors[i].offset = *size;
+        if (__builtin_add_overflow(*size, tensors[i].size, size))
+            return err_set(e, "%s: the tensors are too large together", path);
     }
     return 0;
 }
@@ -155,7 +156,7 @@ struct st_writer *st_writer_begin(FILE *out, const char *path, struct st_tensor 
     w->path = mem_strdup(path);
     w->tensors = tensors;
     w->n = n;
-    if (lay_out(w, tensors, e) < 0 || write_header(w, meta, n_meta, e) < 0) {
+    if (st_layout(tensors, n, path, &w->data_size, e) < 0 || write_header(w, meta, n_meta, e) < 0) {
         st_writer_free(w);
         return NULL;
     }
