@@ -1,0 +1,300 @@
+#include "model/config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/dtype.h"
+#include "base/file.h"
+#include "base/mem.h"
+#include "model/config_json.h"
+
+enum { NONE, OPTIONAL, ALWAYS };
+enum window_rule { WINDOW_NONE, WINDOW_ALL, WINDOW_TOP_LAYERS };
+
+/* One row per model_type: the defaults of its config class in transformers 5.23 and what distinguishes its layers. */
+static const struct family {
+    const char *type;
+    int64_t vocab, hidden, ffn, max_positions;
+    int layers, heads, kv_heads;   /* kv_heads 0: as many as heads */
+    int head_dim;                  /* 0: hidden / heads */
+    bool null_kv_heads, null_head_dim; /* null is allowed and means heads, hidden / heads */
+    int qkv_bias, o_bias, mlp_bias;    /* OPTIONAL: as attention_bias, mlp_bias say */
+    bool qk_norm;
+    enum window_rule window;
+    int bos, eos;
+} FAMILIES[] = {
+    /* models/llama/configuration_llama.py: attention_bias adds one to q, k, v and o, mlp_bias to gate, up and down */
+    {"llama", 32000, 4096, 11008, 2048, 32, 32, 0, 0, true, true, OPTIONAL, OPTIONAL, OPTIONAL, false, WINDOW_NONE, 1, 2},
+    /* models/mistral/configuration_mistral.py: never a bias; sliding_window 4096 unless it says null, in every layer */
+    {"mistral", 32000, 4096, 14336, 131072, 32, 32, 8, 0, false, true, NONE, NONE, NONE, false, WINDOW_ALL, 1, 2},
+    /* models/qwen2/configuration_qwen2.py: q, k, v always have a bias; with use_sliding_window the layers from
+     * max_window_layers on (or those that layer_types names) are windowed */
+    {"qwen2", 151936, 4096, 22016, 32768, 32, 32, 32, 0, true, true, ALWAYS, NONE, NONE, false, WINDOW_TOP_LAYERS, -1, -1},
+    /* models/qwen3/configuration_qwen3.py: RMSNorm over each q and k head; attention_bias as in llama */
+    {"qwen3", 151936, 4096, 22016, 32768, 32, 32, 32, 128, true, false, OPTIONAL, OPTIONAL, NONE, true, WINDOW_TOP_LAYERS, -1, -1},
+};
+
+/* Fields that are read here or in config_rope.c, or that no family above lets change its arithmetic. */
+static const char *const READ_OR_HARMLESS[] = {
+    "model_type", "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+    "num_key_value_heads", "head_dim", "hidden_act", "rms_norm_eps", "max_position_embeddings", "tie_word_embeddings",
+    "attention_bias", "mlp_bias", "rope_theta", "rope_scaling", "rope_parameters", "original_max_position_embeddings",
+    "partial_rotary_factor", "sliding_window", "use_sliding_window", "max_window_layers", "layer_types", "bos_token_id",
+    "eos_token_id", "pad_token_id", "torch_dtype", "dtype", "initializer_range",
+    /* description */
+    "architectures", "transformers_version", "auto_map", "tokenizer_class", "prefix", "finetuning_task", "task_specific_params",
+    "problem_type", "id2label", "label2id", "num_labels", "is_llama_config", "transformers.js_config", "unsloth_version",
+    "unsloth_fixed", "model_max_length", "max_sequence_length", "processor_class", "license",
+    /* how transformers runs it */
+    "use_cache", "pretraining_tp", "attn_implementation", "gradient_checkpointing", "output_attentions", "output_hidden_states",
+    "return_dict", "return_dict_in_generate", "torchscript", "use_bfloat16", "chunk_size_feed_forward", "remove_invalid_values",
+    "output_scores", "cross_attention_hidden_size", "tie_encoder_decoder", "pruned_heads", "tf_legacy_loss", "neftune_noise_alpha",
+    /* generation settings of older files */
+    "max_length", "min_length", "max_new_tokens", "do_sample", "early_stopping", "num_beams", "num_beam_groups", "diversity_penalty",
+    "temperature", "top_k", "top_p", "typical_p", "min_p", "repetition_penalty", "length_penalty", "no_repeat_ngram_size",
+    "encoder_no_repeat_ngram_size", "bad_words_ids", "num_return_sequences", "forced_bos_token_id", "forced_eos_token_id",
+    "exponential_decay_length_penalty", "suppress_tokens", "begin_suppress_tokens", "sep_token_id", "decoder_start_token_id",
+};
+
+/* Fields that would change the arithmetic unless they are null, false or 0. */
+static const char *const MUST_BE_OFF[] = {
+    "attention_dropout", "attn_pdrop", "resid_pdrop", "embd_pdrop", "hidden_dropout", "rope_interleaved", "use_mrope",
+    "quantization_config", "quantization", "is_encoder_decoder", "add_cross_attention", "is_decoder", "attn_logit_softcapping",
+    "final_logit_softcapping", "use_qk_norm", "residual_dropout",
+};
+
+static bool in_list(const char *key, const char *const *list, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!strcmp(key, list[i]))
+            return true;
+    return false;
+}
+
+static bool is_off(const json_t *v)
+{
+    return json_is_null(v) || json_is_false(v) || (json_is_number(v) && json_number_value(v) == 0);
+}
+
+static void check_keys(struct config_reader *r)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach(r->object, key, value) {
+        if (*key == '_' || json_is_null(value) ||
+            in_list(key, READ_OR_HARMLESS, sizeof READ_OR_HARMLESS / sizeof *READ_OR_HARMLESS))
+            continue;
+        if (!in_list(key, MUST_BE_OFF, sizeof MUST_BE_OFF / sizeof *MUST_BE_OFF))
+            config_bad_field(r, key, "only fields of a known meaning");
+        else if (!is_off(value))
+            config_bad_field(r, key, "null, false or 0");
+    }
+}
+
+/* A bias that the family never has must not be asked for; one that it may have is as the field says. */
+static bool read_bias(struct config_reader *r, const char *key, int rule)
+{
+    bool asked = config_get_bool(r, key, false);
+    if (rule == NONE && asked)
+        config_bad_field(r, key, "false for this model_type");
+    return rule == ALWAYS || asked;
+}
+
+static void read_sizes(struct config_reader *r, const struct family *f, struct model_config *c)
+{
+    c->vocab = config_get_int(r, "vocab_size", f->vocab, 1, 1 << 28);
+    c->hidden = config_get_int(r, "hidden_size", f->hidden, 1, 1 << 24);
+    c->ffn = config_get_int(r, "intermediate_size", f->ffn, 1, 1 << 26);
+    c->max_positions = config_get_int(r, "max_position_embeddings", f->max_positions, 1, INT64_C(1) << 31);
+    c->layers = (int)config_get_int(r, "num_hidden_layers", f->layers, 1, 100000);
+    c->heads = (int)config_get_int(r, "num_attention_heads", f->heads, 1, 1 << 16);
+    bool null_kv = json_is_null(json_object_get(r->object, "num_key_value_heads"));
+    int kv_default = f->kv_heads && !null_kv ? f->kv_heads : c->heads;
+    c->kv_heads = (int)config_get_int(r, "num_key_value_heads", kv_default, 1, 1 << 16);
+    if (null_kv && !f->null_kv_heads)
+        config_bad_field(r, "num_key_value_heads", "a whole number");
+    bool null_dim = json_is_null(json_object_get(r->object, "head_dim"));
+    int64_t derived = c->hidden / c->heads;
+    c->head_dim = (int)config_get_int(r, "head_dim", f->head_dim && !null_dim ? f->head_dim : derived, 1, 1 << 16);
+    if (null_dim && !f->null_head_dim)
+        config_bad_field(r, "head_dim", "a whole number");
+    if (r->bad)
+        return;
+    if (c->heads % c->kv_heads)
+        config_bad_field(r, "num_key_value_heads", "a divisor of num_attention_heads");
+    if (!f->head_dim && !config_find(r, "head_dim") && c->hidden % c->heads)
+        config_bad_field(r, "hidden_size", "a multiple of num_attention_heads");
+    if (!r->bad && (c->head_dim < 2 || c->head_dim % 2))
+        config_bad_field(r, config_find(r, "head_dim") ? "head_dim" : "hidden_size", "an even size of each head");
+}
+
+static void set_window_layer(struct model_config *c, int layer)
+{
+    if (!c->window_layers)
+        c->window_layers = mem_zalloc((size_t)c->layers / 64 + 1, sizeof *c->window_layers);
+    c->window_layers[layer / 64] |= UINT64_C(1) << layer % 64;
+}
+
+/* layer_types wins over max_window_layers; a windowed entry without a window is an error, as it is in transformers. */
+static void read_window_layers(struct config_reader *r, struct model_config *c)
+{
+    json_t *types = config_find(r, "layer_types");
+    int64_t first = config_get_int(r, "max_window_layers", 28, 0, 1 << 30);
+    if (types && (!json_is_array(types) || json_array_size(types) != (size_t)c->layers)) {
+        config_bad_field(r, "layer_types", "an array with one entry per layer");
+        return;
+    }
+    bool any = false;
+    for (int i = 0; i < c->layers; i++) {
+        const char *type = types ? json_string_value(json_array_get(types, (size_t)i)) : NULL;
+        bool windowed = types ? type && !strcmp(type, "sliding_attention") : c->window && i >= first;
+        if (types && !windowed && (!type || strcmp(type, "full_attention")))
+            config_bad_field(r, "layer_types", "full_attention or sliding_attention");
+        if (windowed && !c->window)
+            config_bad_field(r, "layer_types", "full_attention while no sliding window is in use");
+        if (windowed)
+            set_window_layer(c, i);
+        any |= windowed;
+    }
+    if (!any)
+        c->window = 0;
+}
+
+static void read_window(struct config_reader *r, const struct family *f, struct model_config *c)
+{
+    if (f->window == WINDOW_NONE)
+        return;
+    if (!json_is_null(json_object_get(r->object, "sliding_window")))
+        c->window = config_get_int(r, "sliding_window", 4096, 1, INT64_C(1) << 40);
+    if (f->window == WINDOW_ALL)
+        return;
+    if (!config_get_bool(r, "use_sliding_window", false))
+        c->window = 0;
+    if (!r->bad)
+        read_window_layers(r, c);
+}
+
+static void read_tokens(struct config_reader *r, const struct family *f, struct model_config *c)
+{
+    c->bos = json_is_null(json_object_get(r->object, "bos_token_id")) ? -1 :
+             (int)config_get_int(r, "bos_token_id", f->bos, -1, 1 << 28);
+    json_t *eos = json_object_get(r->object, "eos_token_id");
+    size_t n = json_is_array(eos) ? json_array_size(eos) : 1;
+    if (n > MODEL_EOS_MAX) {
+        config_bad_field(r, "eos_token_id", "at most 16 tokens");
+        return;
+    }
+    for (size_t i = 0; i < n && !json_is_null(eos); i++) {
+        json_t *v = json_is_array(eos) ? json_array_get(eos, i) : eos;
+        json_int_t id = v ? json_integer_value(v) : f->eos;
+        if ((v && !json_is_integer(v)) || id < -1 || id > 1 << 28)
+            config_bad_field(r, "eos_token_id", "a token or an array of tokens");
+        else if (id >= 0)
+            c->eos[c->n_eos++] = (int)id;
+    }
+}
+
+static void read_stored_type(struct config_reader *r, struct model_config *c)
+{
+    static const struct { const char *name; enum dtype type; } names[] = {
+        {"float32", DTYPE_F32}, {"float16", DTYPE_F16}, {"bfloat16", DTYPE_BF16}, {"float64", DTYPE_F64},
+    };
+    const char *name = config_get_string(r, "dtype", config_get_string(r, "torch_dtype", ""));
+    c->stored_type = -1;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (!strcmp(name, names[i].name))
+            c->stored_type = names[i].type;
+}
+
+static void read_fields(struct config_reader *r, const struct family *f, struct model_config *c)
+{
+    snprintf(c->type, sizeof c->type, "%s", f->type);
+    check_keys(r);
+    read_sizes(r, f, c);
+    const char *act = config_get_string(r, "hidden_act", "silu");
+    if (strcmp(act, "silu") && strcmp(act, "swish"))
+        config_bad_field(r, "hidden_act", "silu");
+    c->rms_eps = config_get_number(r, "rms_norm_eps", 1e-6, 0, 1);
+    c->init_range = config_get_number(r, "initializer_range", 0.02, 0, 1e6);
+    c->tied = config_get_bool(r, "tie_word_embeddings", false);
+    c->qkv_bias = read_bias(r, "attention_bias", f->qkv_bias);
+    c->o_bias = f->o_bias == OPTIONAL && c->qkv_bias;
+    c->mlp_bias = read_bias(r, "mlp_bias", f->mlp_bias);
+    c->qk_norm = f->qk_norm;
+    if (r->bad)
+        return;
+    read_window(r, f, c);
+    config_read_rope(r, c);
+    read_tokens(r, f, c);
+    read_stored_type(r, c);
+}
+
+static const struct family *find_family(struct config_reader *r)
+{
+    const char *type = config_get_string(r, "model_type", "");
+    for (size_t i = 0; i < sizeof FAMILIES / sizeof *FAMILIES; i++)
+        if (!strcmp(type, FAMILIES[i].type))
+            return &FAMILIES[i];
+    config_bad_field(r, "model_type", "llama, mistral, qwen2 or qwen3");
+    return NULL;
+}
+
+int model_config_parse(struct model_config *c, const char *json, unsigned long len, const char *name, struct err *e)
+{
+    memset(c, 0, sizeof *c);
+    json_error_t je;
+    json_t *root = json_loadb(json, len, JSON_REJECT_DUPLICATES, &je);
+    if (!root)
+        return err_set(e, "%s: line %d: not JSON: %s", name, je.line, je.text);
+    struct config_reader r = {root, name, "", e, false};
+    if (!json_is_object(root)) {
+        err_set(e, "%s: found no object, expected a model's configuration", name);
+        r.bad = true;
+    } else {
+        const struct family *f = find_family(&r);
+        if (f && !r.bad)
+            read_fields(&r, f, c);
+    }
+    json_decref(root);
+    if (!r.bad)
+        return 0;
+    model_config_release(c);
+    return -1;
+}
+
+int model_config_read(struct model_config *c, const char *dir, struct err *e)
+{
+    memset(c, 0, sizeof *c);
+    char *path = file_join(dir, "config.json");
+    struct buf b = BUF_INIT;
+    int rc = file_read(&b, path, 16 << 20, e);
+    if (!rc)
+        rc = model_config_parse(c, buf_str(&b), b.len, path, e);
+    buf_release(&b);
+    free(path);
+    return rc;
+}
+
+void model_config_release(struct model_config *c)
+{
+    free(c->window_layers);
+    c->window_layers = NULL;
+}
+
+int64_t model_config_window(const struct model_config *c, int layer)
+{
+    if (c->window_layers && !(c->window_layers[layer / 64] >> layer % 64 & 1))
+        return 0;
+    return c->window;
+}
+
+int64_t model_config_parameters(const struct model_config *c)
+{
+    int64_t q = (int64_t)c->heads * c->head_dim, kv = (int64_t)c->kv_heads * c->head_dim, h = c->hidden;
+    int64_t layer = 2 * h + 2 * q * h + 2 * kv * h + 3 * h * c->ffn;
+    layer += c->qk_norm ? 2 * c->head_dim : 0;
+    layer += c->qkv_bias ? q + 2 * kv : 0;
+    layer += c->o_bias ? h : 0;
+    layer += c->mlp_bias ? 2 * c->ffn + h : 0;
+    return c->layers * layer + h + (c->tied ? 1 : 2) * c->vocab * h;
+}
