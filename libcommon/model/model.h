@@ -1,6 +1,7 @@
 /* A decoder-only transformer: weights, adapters, forward and backward.
  *
  *     model_open()            maps a model folder, checks every tensor's name, shape and type
+ *     model_new()             the same structure from a configuration alone, without weights
  *     model_add_adapter()     PEFT LoRA folders, applied without merging (any number)
  *     lora_new()              fresh LoRA pairs to train; or model_train_weights() for full training
  *     decoder_plan()          sizes of the activation arena for packs of at most N rows
@@ -75,6 +76,10 @@ struct model {
 };
 
 struct model *model_open(const char *dir, const struct kernels *k, struct err *e) MUST_CHECK;
+/* Names and shapes as `config` (taken over) says, no folder: norms and biases exist and are zero, the matrices of linears are
+ * NULL until full training points them at masters (full-train --init). */
+struct model *model_new(struct model_config *config, const struct kernels *k, struct err *e) MUST_CHECK;
+/* Frees frozen pairs too; trained ones are detached before (model/lora.h, model/weights_train.h). NULL is fine. */
 void model_close(struct model *m);
 
 /* Calls fn for every linear module in model order (layers' q k v o gate up down, then lm_head when `with_head`). */
@@ -90,8 +95,9 @@ struct batch {
     int64_t row0;             /* index of row 0 within the whole optimizer step (dropout draws are keyed by it) */
 };
 
-/* Activation memory of one pass over at most max_rows rows. recompute: keep only each layer's input and run the layer's
- * forward again in backward. Laid out in `a` (see base/arena.h); backward false: evaluation only. */
+/* Activation memory of one pass over at most max_rows rows of max_seq samples. recompute: keep only each layer's input and
+ * run the layer's forward again in backward. Laid out in `a` (see base/arena.h); backward false: evaluation only. What is
+ * trained must be known (pw, pbias, pa, pb set) when the decoder is made: it keeps activations only where backward passes. */
 struct decoder;
 struct decoder *decoder_new(struct model *m, int64_t max_rows, int max_seq, bool backward, bool recompute);
 void decoder_layout(struct decoder *d, struct arena *a); /* call twice, as base/arena.h says */
@@ -102,7 +108,10 @@ struct decoder_result {
     int64_t trained;      /* their count */
 };
 
-/* Loss of the batch and, added to every param's grad, the gradient of loss_sum * grad_scale. seed and step key dropout
+/* A batch that does not fit, ids or targets outside the vocabulary, and broken bounds are errors. Samples never see each
+ * other, and every row's bits are the same whatever else is in the batch. Dynamic rotary scaling is that of each sample alone.
+ *
+ * Loss of the batch and, added to every param's grad, the gradient of loss_sum * grad_scale. seed and step key dropout
  * (seed 0 and dropout 0 in evaluation). */
 int decoder_forward_backward(struct decoder *d, const struct batch *b, float grad_scale, uint64_t seed, int64_t step,
                              struct decoder_result *r, struct err *e) MUST_CHECK;

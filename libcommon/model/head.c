@@ -1,0 +1,143 @@
+/* The output layer: final norm, vocabulary scores, cross entropy and their gradients, a chunk of rows at a time. Only rows
+ * with a target are computed; the gradient is formed in the same pass, so scores are never kept. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "model/decoder_impl.h"
+
+#define HEAD_SCORES (INT64_C(1) << 24) /* scores held at once, about */
+
+void head_init(struct decoder *d)
+{
+    struct head *h = &d->head;
+    int64_t fit = HEAD_SCORES / d->m->config.vocab;
+    fit = fit > 1024 ? 1024 : fit & ~INT64_C(15);
+    h->chunk = fit < 2 * DECODER_MIN_ROWS ? 2 * DECODER_MIN_ROWS : fit;
+    h->chunk = h->chunk > d->rows ? d->rows : h->chunk;
+    h->host_rows = mem_array(NULL, (size_t)h->chunk, sizeof *h->host_rows);
+    h->host_targets = mem_array(NULL, (size_t)h->chunk, sizeof *h->host_targets);
+    h->host_loss = mem_array(NULL, (size_t)h->chunk, sizeof *h->host_loss);
+}
+
+void head_release(struct decoder *d)
+{
+    free(d->head.host_rows);
+    free(d->head.host_targets);
+    free(d->head.host_loss);
+}
+
+void head_layout(struct decoder *d, struct arena *a)
+{
+    struct head *h = &d->head;
+    const char *label = "output layer";
+    size_t n = (size_t)h->chunk, c = (size_t)d->m->config.hidden, low = (size_t)linear_kept_rank(&d->m->head);
+    h->x = arena_alloc(a, label, n * c, sizeof *h->x);
+    h->xn = arena_alloc(a, label, n * c, sizeof *h->xn);
+    h->dxn = d->backward ? arena_alloc(a, label, n * c, sizeof *h->dxn) : NULL;
+    h->rstd = arena_alloc(a, label, n, sizeof *h->rstd);
+    h->loss = arena_alloc(a, label, n, sizeof *h->loss);
+    h->scores = arena_alloc(a, label, n * (size_t)d->m->config.vocab, sizeof *h->scores);
+    h->low = d->backward && low ? arena_alloc(a, label, n * low, sizeof *h->low) : NULL;
+    h->rows = arena_alloc(a, label, n, sizeof *h->rows);
+    h->targets = arena_alloc(a, label, n, sizeof *h->targets);
+}
+
+/* Scores of `count` rows of the last layer's output (host_rows); returns the rows computed, with zeros after `count`. */
+static int64_t chunk_scores(struct decoder *d, int64_t count)
+{
+    struct head *h = &d->head;
+    const struct model *m = d->m;
+    int64_t c = m->config.hidden, n = count > DECODER_MIN_ROWS ? count : DECODER_MIN_ROWS;
+    for (int64_t i = count; i < n; i++)
+        h->host_rows[i] = 0;
+    m->k->copy_in(h->rows, h->host_rows, (size_t)count * sizeof *h->rows);
+    m->k->gather_rows(h->x, d->x[m->config.layers], h->rows, count, c);
+    if (n > count)
+        m->k->zero(h->x + count * c, (size_t)((n - count) * c) * sizeof *h->x);
+    m->k->rmsnorm(h->xn, c, h->rstd, h->x, c, m->norm.weight, false, (float)m->config.rms_eps, n, c);
+    d->work.pass.rows = h->host_rows;
+    linear_forward(&d->work.pass, &m->head, h->scores, h->xn, h->low, n);
+    d->work.pass.rows = NULL;
+    return n;
+}
+
+/* Gradients of the chunk from those of its scores; dx gets its rows. */
+static void chunk_backward(struct decoder *d, int64_t count, int64_t n)
+{
+    struct head *h = &d->head;
+    const struct model *m = d->m;
+    int64_t c = m->config.hidden;
+    bool body = decoder_trains_body(d);
+    d->work.pass.rows = h->host_rows;
+    linear_backward(&d->work.pass, &m->head, body || m->norm.pw ? h->dxn : NULL, false, h->scores, h->xn, h->low, n);
+    d->work.pass.rows = NULL;
+    if (!body && !m->norm.pw)
+        return;
+    m->k->rmsnorm_backward(h->xn, c, false, m->norm.pw ? m->norm.pw->grad : NULL, h->dxn, c, h->x, c, m->norm.weight, false,
+                           h->rstd, n, c);
+    if (body)
+        m->k->scatter_rows(d->work.dx, h->xn, h->rows, count, c);
+}
+
+/* Cross entropy of a chunk of `count` rows; adds to r and per_row. */
+static void chunk_loss(struct decoder *d, int64_t count, float grad_scale, struct decoder_result *r, float *per_row)
+{
+    struct head *h = &d->head;
+    const struct kernels *k = d->m->k;
+    int64_t n = chunk_scores(d, count);
+    for (int64_t i = count; i < n; i++)
+        h->host_targets[i] = -1;
+    k->copy_in(h->targets, h->host_targets, (size_t)n * sizeof *h->targets);
+    k->cross_entropy(h->loss, h->scores, h->targets, grad_scale, n, d->m->config.vocab);
+    k->copy_out(h->host_loss, h->loss, (size_t)count * sizeof *h->loss);
+    for (int64_t i = 0; i < count; i++) {
+        r->loss_sum += h->host_loss[i];
+        if (per_row)
+            per_row[h->host_rows[i]] = h->host_loss[i];
+    }
+    r->trained += count;
+    if (grad_scale != 0)
+        chunk_backward(d, count, n);
+}
+
+void head_loss(struct decoder *d, float grad_scale, struct decoder_result *r, float *per_row)
+{
+    const struct batch *b = d->batch;
+    struct head *h = &d->head;
+    int64_t count = 0;
+    *r = (struct decoder_result){0, 0};
+    if (per_row)
+        memset(per_row, 0, (size_t)b->n * sizeof *per_row);
+    if (grad_scale != 0 && decoder_trains_body(d))
+        d->m->k->zero(d->work.dx, (size_t)(d->n * d->m->config.hidden) * sizeof *d->work.dx);
+    for (int64_t i = 0; i < b->n; i++) {
+        if (b->targets && b->targets[i] >= 0) {
+            h->host_rows[count] = (int32_t)i;
+            h->host_targets[count++] = b->targets[i];
+        }
+        if (count == h->chunk || (count && i == b->n - 1)) {
+            chunk_loss(d, count, grad_scale, r, per_row);
+            count = 0;
+        }
+    }
+}
+
+int head_logits(struct decoder *d, const int32_t *rows, int64_t n_rows,
+                int (*sink)(void *arg, int64_t first, int64_t count, const float *logits), void *arg)
+{
+    struct head *h = &d->head;
+    int64_t v = d->m->config.vocab;
+    float *host = mem_array(NULL, (size_t)(h->chunk * v), sizeof *host);
+    int rc = 0;
+    for (int64_t first = 0, count; first < n_rows && !rc; first += count) {
+        count = n_rows - first < h->chunk ? n_rows - first : h->chunk;
+        for (int64_t i = 0; i < count; i++)
+            h->host_rows[i] = rows ? rows[first + i] : (int32_t)(first + i);
+        chunk_scores(d, count);
+        d->m->k->copy_out(host, h->scores, (size_t)(count * v) * sizeof *host);
+        rc = sink(arg, first, count, host);
+    }
+    free(host);
+    return rc;
+}

@@ -1,0 +1,38 @@
+/* One linear module with its LoRA terms, forward and backward; shared by the decoder, its output layer and generation.
+ *
+ *     y = x W^T + bias + sum over pairs: scale * B (A dropout(x))
+ *
+ * `low` of a module holds A dropout(x) of its trained pairs, one (N, R) block after another; the forward pass writes it
+ * for the backward pass. Nothing here fails; all memory is the caller's, on the device. */
+#ifndef MODEL_LINEAR_H
+#define MODEL_LINEAR_H
+
+#include "model/model.h"
+
+struct linear_pass {
+    const struct kernels *k;
+    bool bf16;             /* products of factors rounded to bf16 */
+    bool dropout;          /* training: trained pairs drop inputs */
+    uint64_t seed;
+    int64_t step, row0;    /* with the row's index in the step they key the draws */
+    const int32_t *rows;   /* host: index of each row within the batch; NULL: 0, 1, 2 ... */
+    float *drop;           /* (N, in) scratch, when a pair has dropout */
+    float *low;            /* (N, linear_rank) scratch, when there are pairs */
+};
+
+int linear_rank(const struct linear *l);          /* sum of the ranks of all pairs */
+int linear_kept_rank(const struct linear *l);     /* of the trained ones: floats a row of `low` */
+bool linear_trains(const struct linear *l);       /* any gradient wanted: weight, bias or pair */
+bool linear_needs_input(const struct linear *l);  /* backward reads x */
+bool linear_drops(const struct linear *l);        /* a trained pair has dropout */
+
+/* y (N, out). low NULL: nothing is kept for backward. */
+void linear_forward(const struct linear_pass *p, const struct linear *l, float *y, const float *x, float *low, int64_t n);
+/* Only the kept `low`, without y. */
+void linear_forward_low(const struct linear_pass *p, const struct linear *l, const float *x, float *low, int64_t n);
+/* Gradients of what is trained, then dx (N, in) = or += (`add`); dx NULL: not wanted. dx may be x when !add. x may be
+ * NULL unless linear_needs_input. */
+void linear_backward(const struct linear_pass *p, const struct linear *l, float *dx, bool add, const float *dy,
+                     const float *x, const float *low, int64_t n);
+
+#endif
