@@ -17,11 +17,12 @@ LIB_SRC := $(filter-out $(if $(HAVE_X86),,$(ISA_SRC)),$(wildcard libcommon/*/*.c
 LIB_OBJ := $(LIB_SRC:%.c=$B/%.o)
 UNIT := $(patsubst tests/unit/%.c,$B/tests/unit/%,$(wildcard tests/unit/*.c))
 FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+TEST_TOOLS := $(patsubst tests/tools/%.c,$B/tests/tools/%,$(wildcard tests/tools/*.c))
 FAULTS := $(patsubst tests/faults/%.c,$B/tests/faults/%.so,$(wildcard tests/faults/*.c))
 MAN := $(wildcard man/*.[157])
 
 all: $(TOOLS:%=$B/bin/%) $B/libfinetools.a
-tests: $(UNIT) $(FUZZ:%=$B/tests/fuzz/%) $(FAULTS)
+tests: $(UNIT) $(TEST_TOOLS) $(FUZZ:%=$B/tests/fuzz/%) $(FAULTS)
 
 # The probes run again when what they depend on changes.
 export CC CFLAGS CPPFLAGS LDFLAGS
@@ -54,6 +55,10 @@ $B/bin/%: $B/tools/%.o $B/libfinetools.a
 	$(link)
 
 $B/tests/unit/%: $B/tests/unit/%.o $B/libfinetools.a
+	$(link)
+
+# Programs that tests run: makers of small inputs.
+$B/tests/tools/%: $B/tests/tools/%.o $B/libfinetools.a
 	$(link)
 
 # Here a fuzz target replays files; `make fuzz` builds the same source with libFuzzer.
@@ -96,4 +101,4 @@ uninstall:
 installcheck:
 	@sh make/installcheck.sh $(DESTDIR)$(BINDIR) $(DESTDIR)$(MANDIR) $(TOOLS)
 
--include $(LIB_OBJ:.o=.d) $(TOOLS:%=$B/tools/%.d) $(UNIT:%=%.d) $(FUZZ:%=$B/tests/fuzz/fuzz_%.d) $B/tests/fuzz/replay.d
+-include $(LIB_OBJ:.o=.d) $(TOOLS:%=$B/tools/%.d) $(UNIT:%=%.d) $(TEST_TOOLS:%=%.d) $(FUZZ:%=$B/tests/fuzz/fuzz_%.d) $B/tests/fuzz/replay.d
