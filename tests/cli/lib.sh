@@ -1,0 +1,104 @@
+# Helpers of the command line tests: TAP in POSIX sh.  . "${0%/*}/lib.sh" at the top, `finish` as the last line.
+#
+# Each script runs in a scratch folder of its own, removed at exit. BUILD (the build folder) may be given; the programs in
+# $BUILD/bin are first in PATH. $ROOT is the project's folder, $DATA the shared data folder (may be missing: skip then).
+#     run COMMAND...              runs it; leaves $status, and the files out and err
+#     is_status 2 'what'          the status of the last run
+#     is "$got" "$want" 'what'    ok 'what' COMMAND...      not_ok 'what' COMMAND...
+#     has FILE 'text' 'what'      FILE contains this text (no pattern)
+#     one_line FILE 'what'        FILE is one line
+#     skip 'why' [N]              N results (1) that cannot be had here;   skip_all 'why' ends the script
+
+ROOT=$(cd "$(dirname "$0")/../.." && pwd)
+BUILD=${BUILD:-$ROOT/build}
+DATA=${FINETOOLS_DATA:-$ROOT/../shared/data}
+PATH=$BUILD/bin:$PATH
+LC_ALL=C
+# Programs that die leave their memory to the system; the unit tests look for leaks.
+ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=0}
+unset FINETOOLS_CPU OMP_NUM_THREADS
+export PATH LC_ALL ASAN_OPTIONS BUILD
+
+TAP_COUNT=0
+TAP_FAILED=0
+SCRATCH=$(mktemp -d "${TMPDIR:-/tmp}/finetools-test.XXXXXX")
+trap 'cd /; rm -rf "$SCRATCH"' EXIT
+trap 'exit 130' INT TERM HUP
+cd "$SCRATCH" || exit 1
+
+report() { # RESULT WHAT, where RESULT is 0 for good
+    TAP_COUNT=$((TAP_COUNT + 1))
+    if [ "$1" = 0 ]; then
+        echo "ok $TAP_COUNT - $2"
+    else
+        TAP_FAILED=$((TAP_FAILED + 1))
+        echo "not ok $TAP_COUNT - $2"
+    fi
+    return "$1"
+}
+
+note() {
+    printf '%s\n' "$*" | sed 's/^/# /'
+}
+
+ok() {
+    what=$1
+    shift
+    if "$@" >ok.log 2>&1; then report 0 "$what"; else report 1 "$what"; note "failed: $*"; note "$(head -20 ok.log)"; return 1; fi
+}
+
+not_ok() {
+    what=$1
+    shift
+    if "$@" >ok.log 2>&1; then report 1 "$what"; note "did not fail: $*"; return 1; else report 0 "$what"; fi
+}
+
+is() {
+    if [ "$1" = "$2" ]; then report 0 "$3"; else report 1 "$3"; note "got:      $1"; note "expected: $2"; return 1; fi
+}
+
+run() {
+    "$@" >out 2>err </dev/null
+    status=$?
+}
+
+is_status() {
+    is "$status" "$1" "$2" || { note "stderr: $(head -5 err)"; return 1; }
+}
+
+has() {
+    if grep -qF -- "$2" "$1"; then report 0 "$3"; else report 1 "$3"; note "'$2' is not in $1:"; note "$(head -10 "$1")"; return 1; fi
+}
+
+one_line() {
+    is "$(wc -l <"$1" | tr -d ' ')" 1 "$2" || note "$(head -5 "$1")"
+}
+
+skip() {
+    n=${2:-1}
+    while [ "$n" -gt 0 ]; do
+        TAP_COUNT=$((TAP_COUNT + 1))
+        n=$((n - 1))
+        echo "ok $TAP_COUNT # skip $1"
+    done
+}
+
+skip_all() {
+    echo "1..0 # skip $1"
+    exit 0
+}
+
+has_tool() {
+    [ -x "$BUILD/bin/$1" ]
+}
+
+tools() { # the programs of this project
+    for tool_source in "$ROOT"/tools/*.c; do
+        [ -f "$tool_source" ] && basename "$tool_source" .c
+    done
+}
+
+finish() {
+    echo "1..$TAP_COUNT"
+    exit $((TAP_FAILED > 0))
+}
