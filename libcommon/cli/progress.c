@@ -75,14 +75,13 @@ void progress_format_time(char *to, unsigned long n, double seconds)
 static void format_rate(char *to, size_t n, double per_second, const char *unit)
 {
     char number[32];
-    if (per_second < 1) {
-        snprintf(to, n, "%.3g s/%s", 1 / per_second, unit);
-    } else if (per_second < 999.5) {
-        snprintf(to, n, "%.*f %s/s", per_second < 9.995 ? 2 : per_second < 99.95 ? 1 : 0, per_second, unit);
-    } else {
-        progress_format_count(number, sizeof number, per_second);
-        snprintf(to, n, "%s %s/s", number, unit);
-    }
+    bool slow = per_second < 1;
+    double x = slow ? 1 / per_second : per_second;
+    if (x < 999.5)
+        snprintf(number, sizeof number, "%.*f", x < 9.995 ? 2 : x < 99.95 ? 1 : 0, x);
+    else
+        progress_format_count(number, sizeof number, x);
+    snprintf(to, n, slow ? "%s s/%s" : "%s %s/s", number, unit);
 }
 
 void progress_format_line(char *to, unsigned long n, const struct progress_state *s)
