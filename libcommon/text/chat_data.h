@@ -1,0 +1,39 @@
+/* The shapes of chat data that people have, turned into one: {"messages": [...], "tools": [...]} as chat templates expect it,
+ * or raw text that no template touches.
+ *
+ *     struct chat_data d;
+ *     if (chat_data_convert(record, CHAT_DATA_AUTO, &d, &err) == 0) { ... d.sample or d.prompt, d.text ...; chat_data_release(&d); }
+ *
+ * alpaca             instruction, input, output, system, history [[user, assistant], ...]
+ * sharegpt           conversations [{from, value}], system, tools
+ * messages           messages [{role, content, tool_calls, ...}], tools
+ * prompt-completion  prompt, completion: two strings, or two lists of messages
+ * text               text
+ *
+ * A user message of alpaca keeps its parts as "instruction" and "input" beside "content", for templates that place them apart. Lists of text
+ * parts become strings, reasoning parts "reasoning_content", tool calls that stand in text become "tool_calls"; arguments given as JSON
+ * in a string become objects, and bare functions get their {"type": "function", ...}, as the templates expect. The record is borrowed and never
+ * changed; errors say what is wrong with it, without its place. Safe in many threads. */
+#ifndef TEXT_CHAT_DATA_H
+#define TEXT_CHAT_DATA_H
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "base/err.h"
+
+enum chat_data_format { CHAT_DATA_AUTO, CHAT_DATA_ALPACA, CHAT_DATA_SHAREGPT, CHAT_DATA_MESSAGES, CHAT_DATA_PROMPT_COMPLETION, CHAT_DATA_TEXT };
+
+#define CHAT_DATA_FORMATS "auto|alpaca|sharegpt|messages|prompt-completion|text"
+
+struct chat_data {
+    json_t *sample;        /* {"messages": ..., "tools": ...}: owned; NULL for raw text */
+    bool train_last;       /* only the last message bears loss (prompt-completion made of messages) */
+    json_t *prompt, *text; /* raw text: strings, owned; prompt is not trained and may be NULL */
+};
+
+enum chat_data_format chat_data_format(const char *name); /* one of CHAT_DATA_FORMATS */
+int chat_data_convert(const json_t *record, enum chat_data_format format, struct chat_data *d, struct err *e) MUST_CHECK;
+void chat_data_release(struct chat_data *d);
+
+#endif
