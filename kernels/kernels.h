@@ -86,6 +86,11 @@ struct adamw {
     float grad_scale;                          /* every gradient is multiplied by this first (clipping) */
 };
 
+/* What the machine can do at most with the current threads: multiplications and additions, f32, and bytes read from memory. */
+struct kernels_ceiling {
+    double flops, read_bytes; /* per second */
+};
+
 struct kernels {
     const char *name;     /* "cpu" */
     const char *features; /* "avx2,fma", for --version and the log */
@@ -96,8 +101,11 @@ struct kernels {
     void (*copy_in)(void *device, const void *host, size_t bytes);
     void (*copy_out)(void *host, const void *device, size_t bytes);
     void (*zero)(void *device, size_t bytes);
-    /* What the operations themselves hold at most beside their arguments, for the current thread count (the plan counts it). */
-    size_t (*scratch_bytes)(void);
+    /* What the operations themselves hold at most beside their arguments, for the current thread count and attention of this
+     * shape (the plan counts it). */
+    size_t (*scratch_bytes)(int heads, int kv_heads, int head_dim);
+    /* Measured in about a tenth of a second; takes 128 MB for that time. */
+    void (*ceiling)(struct kernels_ceiling *c);
 
     void (*matmul)(const struct matmul *m);
 

@@ -61,6 +61,10 @@ $B/tests/unit/%: $B/tests/unit/%.o $B/libfinetools.a
 $B/tests/tools/%: $B/tests/tools/%.o $B/libfinetools.a
 	$(link)
 
+# Programs that measure; `make build/tests/bench/kernels` and run it.
+$B/tests/bench/%: $B/tests/bench/%.o $B/libfinetools.a
+	$(link)
+
 # Here a fuzz target replays files; `make fuzz` builds the same source with libFuzzer.
 $B/tests/fuzz/%: $B/tests/fuzz/fuzz_%.o $B/tests/fuzz/replay.o $B/libfinetools.a
 	$(link)
@@ -101,4 +105,4 @@ uninstall:
 installcheck:
 	@sh make/installcheck.sh $(DESTDIR)$(BINDIR) $(DESTDIR)$(MANDIR) $(TOOLS)
 
--include $(LIB_OBJ:.o=.d) $(TOOLS:%=$B/tools/%.d) $(UNIT:%=%.d) $(TEST_TOOLS:%=%.d) $(FUZZ:%=$B/tests/fuzz/fuzz_%.d) $B/tests/fuzz/replay.d
+-include $(LIB_OBJ:.o=.d) $(TOOLS:%=$B/tools/%.d) $(UNIT:%=%.d) $(wildcard $B/tests/bench/*.d) $(TEST_TOOLS:%=%.d) $(FUZZ:%=$B/tests/fuzz/fuzz_%.d) $B/tests/fuzz/replay.d

@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 
 #include "base/cpu.h"
+#include "kernels/cpu/ceiling.h"
 
 /* Large blocks come from the system zeroed page by page as they are touched; small ones from the heap. */
 #define MAP_FROM ((size_t)1 << 20)
@@ -46,9 +47,24 @@ static void cpu_zero(void *p, size_t bytes)
     memset(p, 0, bytes);
 }
 
-static size_t no_scratch(void)
+static size_t no_scratch(int heads, int kv_heads, int head_dim)
 {
+    (void)heads, (void)kv_heads, (void)head_dim;
     return 0;
+}
+
+static void burst_ref(int64_t rounds)
+{
+    float sum[8] = {0, 1, 2, 3, 4, 5, 6, 7};
+    for (int64_t r = 0; r < rounds; r++)
+        for (int i = 0; i < 8; i++)
+            sum[i] = sum[i] * 0.5f + 0.25f;
+    __asm__ volatile("" : : "r"(sum) : "memory");
+}
+
+static void ceiling_ref(struct kernels_ceiling *c)
+{
+    ceiling_measure(c, burst_ref, 2 * 8);
 }
 
 void cpu_fill_ref(struct kernels *k)
@@ -59,6 +75,7 @@ void cpu_fill_ref(struct kernels *k)
     k->copy_out = cpu_copy;
     k->zero = cpu_zero;
     k->scratch_bytes = no_scratch;
+    k->ceiling = ceiling_ref;
     ref_fill_matmul(k);
     ref_fill_attention(k);
     ref_fill_rows(k);
@@ -68,8 +85,15 @@ void cpu_fill_ref(struct kernels *k)
 
 void cpu_fill(struct kernels *k, unsigned features)
 {
-    (void)features;
     cpu_fill_ref(k);
+#ifdef __x86_64__
+    if ((features & CPU_LEVEL_AVX2) == CPU_LEVEL_AVX2)
+        cpu_fill_avx2(k);
+    if ((features & CPU_LEVEL_AVX512) == CPU_LEVEL_AVX512)
+        cpu_fill_avx512(k);
+#else
+    (void)features;
+#endif
 }
 
 const struct kernels *kernels_open(const char *device, struct err *e)

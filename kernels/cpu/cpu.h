@@ -16,4 +16,9 @@ void ref_fill_rows(struct kernels *k);
 void ref_fill_loss(struct kernels *k);
 void ref_fill_update(struct kernels *k);
 
+/* One file per instruction set (level_*.c): the templates in its vectors. level_wide.c is for tests alone. */
+void cpu_fill_avx2(struct kernels *k);
+void cpu_fill_avx512(struct kernels *k);
+void cpu_fill_wide(struct kernels *k);
+
 #endif

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "format/adapter.h"
 #include "format/json_write.h"
+#include "format/manifest.h"
 
 static int compare_text(const void *a, const void *b)
 {
@@ -179,12 +180,15 @@ int adapter_write(const char *dir, const struct adapter_config *c, struct st_ten
     int r = write_text(dir, "adapter_config.json", &config, e);
     if (r == 0)
         r = write_text(dir, "README.md", &card, e);
+    char *record = r == 0 && provenance ? manifest_add_files(provenance, dir, e) : NULL;
+    r = e->set ? -1 : r;
     if (r == 0)
-        r = write_weights(path, tensors, n, provenance, e);
+        r = write_weights(path, tensors, n, record, e);
     if (r == 0)
         r = read_back(dir, tensors, n, e);
     buf_release(&config);
     buf_release(&card);
+    free(record);
     free(path);
     return r;
 }

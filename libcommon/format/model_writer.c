@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "format/json_write.h"
+#include "format/manifest.h"
 
 struct shard {
     int first, n;    /* in the caller's list */
@@ -143,7 +144,7 @@ struct model_writer *model_writer_begin(const char *dir, struct st_tensor *tenso
 {
     struct model_writer *w = mem_zalloc(1, sizeof *w);
     w->dir = mem_strdup(dir);
-    w->provenance = provenance ? mem_strdup(provenance) : NULL;
+    w->provenance = provenance ? manifest_add_files(provenance, dir, e) : NULL;
     w->tensors = tensors;
     w->n = n;
     uint64_t size;

@@ -5,7 +5,8 @@
  *     for (i = 0; i < n; i++) model_writer_data(w, data of tensors[i], tensors[i].size, &err);
  *     model_writer_end(w, &err);
  * begin sorts and completes `tensors` (name, type, ndim, shape are given; data is left alone) into the order in which their
- * bytes are wanted; the list is read until the end. Every file carries checksums and, in its metadata, `provenance`. */
+ * bytes are wanted; the list is read until the end. Every file carries checksums and, in its metadata, `provenance` with
+ * the hashes of the other files that already are in `dir`: copy those first (model_folder_copy_files). */
 #ifndef FORMAT_MODEL_WRITER_H
 #define FORMAT_MODEL_WRITER_H
 

@@ -16,11 +16,15 @@
 #include "base/err.h"
 
 struct tokenizer;
+struct tokenizer_scratch;
 
 struct token_list {
     uint32_t *ids;
-    uint32_t *start, *end; /* byte range in the text of each token; added special tokens of the post-processor: start == end */
+    /* Byte range in the text of each token: starts and ends never go back. Tokens that a normalizer made out of nothing or out of
+     * one character have the range of what they stand before or for (so ranges may overlap); those of the post-processor have start == end. */
+    uint32_t *start, *end;
     size_t n, cap;
+    struct tokenizer_scratch *scratch; /* working memory and word cache: keep one list per thread, clear it, and use it again */
 };
 
 struct text_range { size_t start, end; }; /* bytes */

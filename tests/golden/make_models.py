@@ -6,10 +6,11 @@ transformers 5.23, peft 0.21 and safetensors. The weights are not stored: elemen
 
     base(NAME) + ((splitmix64(fnv1a64(NAME) + i) >> 40) * 2^-24 - 0.5) * scale(NAME)
 
-in f32 (tests/unit/tiny_model.h computes the same), rounded to the storage type. Each file's metadata holds config.json and
-the storage type. Tensors: ids, targets (-1: not trained), start (bounds of the samples), logits of every row (each sample run
-alone), loss (sum over trained targets / their count), grad.TENSOR for every tensor, and with LoRA pairs of rank 2, alpha 5 on
-every linear layer: lora.loss, lora.grad.MODULE.lora_A.weight and lora_B.weight.
+in f32 (tests/unit/tiny_model.h computes the same), rounded to the storage type. Each file's metadata holds config.json.
+Tensors: ids, targets (-1: not trained), start (bounds of the samples), logits of every row (each sample run alone), loss (sum
+over trained targets / their count), grad.TENSOR for every tensor, and with LoRA pairs of rank 2, alpha 5 on every linear
+layer: lora.loss, lora.grad.MODULE.lora_A.weight and lora_B.weight. Where rotation depends on the length, decode.logits: the
+first sample again, its first 12 tokens at once and the others one by one through the cache (logits from row 11 on).
 """
 import json
 import os
@@ -25,35 +26,34 @@ from transformers import AutoConfig, AutoModelForCausalLM
 SMALL = {"hidden_size": 24, "intermediate_size": 25, "num_hidden_layers": 2, "num_attention_heads": 6, "num_key_value_heads": 2,
          "vocab_size": 43, "max_position_embeddings": 64, "rms_norm_eps": 1e-5}
 MODELS = {
-    "llama": ({"model_type": "llama", **SMALL, "rope_theta": 10000.0}, "F32"),
+    "llama": ({"model_type": "llama", **SMALL, "rope_theta": 10000.0}, torch.float32),
     "llama-rope-llama3": ({"model_type": "llama", **SMALL, "num_attention_heads": 3, "num_key_value_heads": 1,
                            "tie_word_embeddings": True, "rope_theta": 500.0,
                            "rope_scaling": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
-                                            "high_freq_factor": 4.0, "original_max_position_embeddings": 32}}, "F32"),
+                                            "high_freq_factor": 4.0, "original_max_position_embeddings": 32}}, torch.float32),
     "llama-rope-linear": ({"model_type": "llama", **SMALL, "hidden_size": 20, "num_attention_heads": 4, "head_dim": 6,
-                           "tie_word_embeddings": True, "rope_scaling": {"type": "linear", "factor": 4.0}}, "F32"),
+                           "tie_word_embeddings": True, "rope_scaling": {"type": "linear", "factor": 4.0}}, torch.float32),
     "llama-rope-dynamic": ({"model_type": "llama", **SMALL, "max_position_embeddings": 16, "tie_word_embeddings": True,
-                            "num_attention_heads": 4, "rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 100.0}}, "F32"),
+                            "num_attention_heads": 4, "rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 100.0}}, torch.float32),
     "llama-rope-yarn": ({"model_type": "llama", **SMALL, "hidden_size": 22, "num_attention_heads": 2, "num_key_value_heads": 1,
                          "head_dim": 16, "rope_parameters": {"rope_type": "yarn", "factor": 4.0, "rope_theta": 100.0,
-                                                             "original_max_position_embeddings": 16}}, "F32"),
+                                                             "original_max_position_embeddings": 16}}, torch.float32),
     "llama-biases": ({"model_type": "llama", **SMALL, "hidden_size": 18, "num_attention_heads": 3, "num_key_value_heads": 3,
-                      "intermediate_size": 31, "attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True}, "F32"),
+                      "intermediate_size": 31, "attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True}, torch.float32),
     "mistral-window": ({"model_type": "mistral", **SMALL, "hidden_size": 20, "head_dim": 8, "num_attention_heads": 2,
-                        "num_key_value_heads": 1, "sliding_window": 7, "rope_theta": 1000.0}, "F32"),
+                        "num_key_value_heads": 1, "sliding_window": 7, "rope_theta": 1000.0}, torch.float32),
     "qwen2-window": ({"model_type": "qwen2", **SMALL, "num_hidden_layers": 3, "hidden_size": 16, "num_attention_heads": 4,
-                      "use_sliding_window": True, "sliding_window": 6, "max_window_layers": 1, "tie_word_embeddings": True}, "F32"),
-    "qwen2": ({"model_type": "qwen2", **SMALL, "vocab_size": 37, "sliding_window": 4, "rope_theta": 1000000.0}, "F32"),
+                      "use_sliding_window": True, "sliding_window": 6, "max_window_layers": 1, "tie_word_embeddings": True}, torch.float32),
+    "qwen2": ({"model_type": "qwen2", **SMALL, "vocab_size": 37, "sliding_window": 4, "rope_theta": 1000000.0}, torch.float32),
     "qwen3": ({"model_type": "qwen3", **SMALL, "hidden_size": 20, "num_attention_heads": 4, "head_dim": 8,
-               "tie_word_embeddings": True}, "F32"),
+               "tie_word_embeddings": True}, torch.float32),
     "qwen3-window": ({"model_type": "qwen3", **SMALL, "hidden_size": 14, "num_attention_heads": 2, "num_key_value_heads": 1,
                       "head_dim": 10, "attention_bias": True, "use_sliding_window": True, "sliding_window": 5,
-                      "layer_types": ["sliding_attention", "full_attention"]}, "F32"),
-    "llama-bf16": ({"model_type": "llama", **SMALL, "dtype": "bfloat16"}, "BF16"),
-    "llama-f16": ({"model_type": "llama", **SMALL, "torch_dtype": "float16", "tie_word_embeddings": True}, "F16"),
+                      "layer_types": ["sliding_attention", "full_attention"]}, torch.float32),
+    "llama-bf16": ({"model_type": "llama", **SMALL, "dtype": "bfloat16"}, torch.bfloat16),
+    "llama-f16": ({"model_type": "llama", **SMALL, "torch_dtype": "float16", "tie_word_embeddings": True}, torch.float16),
 }
 LENGTHS = [23, 5, 17]
-STORED = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
 def hashed(name, i):
@@ -103,6 +103,17 @@ def run(model, base, ids, targets, start):
     return torch.cat(logits), torch.tensor([loss], dtype=torch.float64)
 
 
+@torch.no_grad()
+def decode(model, ids, first):
+    model.model.rotary_emb = type(model.model.rotary_emb)(config=model.config)
+    out = model(input_ids=ids[None, :first].long(), use_cache=True)
+    logits = [out.logits[0, -1]]
+    for i in range(first, len(ids)):
+        out = model(input_ids=ids[None, i:i + 1].long(), past_key_values=out.past_key_values, use_cache=True)
+        logits.append(out.logits[0, -1])
+    return torch.stack(logits)
+
+
 def fill(model, stored):
     with torch.no_grad():
         for name, p in model.named_parameters():
@@ -115,11 +126,13 @@ def make(name, config, stored, out):
             json.dump(config, f)
         parsed = AutoConfig.from_pretrained(d)
     model = AutoModelForCausalLM.from_config(parsed, attn_implementation="eager", dtype=torch.float32).train()
-    fill(model, STORED[stored])
+    fill(model, stored)
     ids, targets, start = make_data(name, parsed.vocab_size)
     tensors = {"ids": ids, "targets": targets, "start": start}
     tensors["logits"], tensors["loss"] = run(model, model, ids, targets, start)
-    if stored == "F32":
+    if "dynamic" in name:
+        tensors["decode.logits"] = decode(model, ids[:LENGTHS[0]], 12)
+    if stored == torch.float32:
         for key, p in model.named_parameters():
             tensors["grad." + key] = p.grad.clone()
     peft = get_peft_model(model, LoraConfig(r=2, lora_alpha=5, target_modules="all-linear", task_type="CAUSAL_LM"))
@@ -131,7 +144,7 @@ def make(name, config, stored, out):
     for key, p in trained.items():
         tensors["lora.grad." + key] = p.grad.clone()
     tensors = {k: v.contiguous() for k, v in tensors.items()}
-    save_file(tensors, os.path.join(out, name + ".safetensors"), metadata={"config": json.dumps(config), "stored": stored})
+    save_file(tensors, os.path.join(out, name + ".safetensors"), metadata={"config": json.dumps(config)})
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 /* Tiny random models for tests: weights by the formula of tests/golden/make_models.py, model folders, golden files.
  *
- *     char *dir = tiny_model_write(config_json, "BF16");   a temporary model folder
+ *     char *dir = tiny_model_write(config_json, NULL);   a temporary model folder
  *     struct model *m = model_open(dir, ...);
  *     tiny_model_remove(dir);                               frees dir
  * Anything that goes wrong here ends the test program. */
@@ -120,8 +120,8 @@ static void tiny_write_text(const char *dir, const char *name, const char *text)
     free(path);
 }
 
-/* `edit` (may be NULL) changes the list of tensors before they are written. */
-__attribute__((unused)) static char *tiny_model_write(const char *config, const char *stored, void (*edit)(struct tiny_list *l))
+/* Stored in the type that the configuration names, or in f32. `edit` (may be NULL) changes the list of tensors before they are written. */
+__attribute__((unused)) static char *tiny_model_write(const char *config, void (*edit)(struct tiny_list *l))
 {
     struct err e = ERR_INIT;
     struct model_config c;
@@ -133,7 +133,7 @@ __attribute__((unused)) static char *tiny_model_write(const char *config, const 
     char *dir = mem_printf("%s/tiny-XXXXXX", tmp ? tmp : "/tmp");
     if (!m || !mkdtemp(dir))
         tiny_die(&e);
-    struct tiny_list l = {.type = dtype_from_name(stored)};
+    struct tiny_list l = {.type = m->config.stored_type < 0 ? DTYPE_F32 : (enum dtype)m->config.stored_type};
     tiny_list_tensors(&l, m);
     if (edit)
         edit(&l);

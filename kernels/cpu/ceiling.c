@@ -1,0 +1,66 @@
+#include "kernels/cpu/ceiling.h"
+
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define TRIES 5 /* the best counts: others use the machine too */
+#define FIRST_ROUNDS 10000
+#define LONG_ENOUGH 2e-3
+#define READ_BYTES ((size_t)128 << 20)
+
+typedef uint64_t lanes __attribute__((vector_size(32)));
+
+/* Each thread times its own burst, so waiting for one another is not measured. */
+static double best_flops(void (*burst)(int64_t), double flops_per_round)
+{
+    double best = 0;
+    for (int t = 0; t < TRIES; t++) {
+        double rate = 0;
+#pragma omp parallel reduction(+ : rate)
+        {
+            double start, took;
+            int64_t rounds = FIRST_ROUNDS;
+            do {
+                start = omp_get_wtime();
+                burst(rounds);
+                took = omp_get_wtime() - start;
+                rate = flops_per_round * (double)rounds / took;
+            } while (took < LONG_ENOUGH && (rounds *= 2));
+        }
+        best = rate > best ? rate : best;
+    }
+    return best;
+}
+
+static double best_read(void)
+{
+    double best = 0;
+    lanes *p = mmap(NULL, READ_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED)
+        return 0;
+    madvise(p, READ_BYTES, MADV_HUGEPAGE);
+    memset(p, 1, READ_BYTES);
+    for (int t = 0; t < TRIES; t++) {
+        uint64_t sum = 0;
+        double start = omp_get_wtime(), took;
+#pragma omp parallel for reduction(^ : sum)
+        for (size_t i = 0; i < READ_BYTES / sizeof *p; i += 4) {
+            lanes s = p[i] ^ p[i + 1] ^ p[i + 2] ^ p[i + 3];
+            sum ^= s[0] ^ s[1] ^ s[2] ^ s[3];
+        }
+        took = omp_get_wtime() - start;
+        __asm__ volatile("" : : "r"(sum));
+        if (READ_BYTES / took > best)
+            best = READ_BYTES / took;
+    }
+    munmap(p, READ_BYTES);
+    return best;
+}
+
+void ceiling_measure(struct kernels_ceiling *c, void (*burst)(int64_t rounds), double flops_per_round)
+{
+    c->flops = best_flops(burst, flops_per_round);
+    c->read_bytes = best_read();
+}

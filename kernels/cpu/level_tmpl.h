@@ -1,0 +1,49 @@
+/* Every template, in order, and the function that overwrites the table with them. A level file defines ISA(name) and includes
+ * its vectors, then this. */
+#include <omp.h>
+
+#include "kernels/cpu/ceiling.h"
+#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/scratch.h"
+
+#include "kernels/cpu/pack_tmpl.h"
+#include "kernels/cpu/tile_tmpl.h"
+
+#include "kernels/cpu/few_tmpl.h"
+#include "kernels/cpu/matmul_tmpl.h"
+
+#define BURST_CHAINS 12 /* independent sums: two units, each with up to five cycles of latency */
+
+static void burst(int64_t rounds)
+{
+    vf a = v_set(0.5f), b = v_set(0.25f), sum[BURST_CHAINS];
+    float sink[VL];
+    for (int i = 0; i < BURST_CHAINS; i++)
+        sum[i] = v_set((float)i);
+    for (int64_t r = 0; r < rounds; r++)
+#pragma GCC unroll 12
+        for (int i = 0; i < BURST_CHAINS; i++)
+            sum[i] = v_fma(a, sum[i], b);
+    for (int i = 1; i < BURST_CHAINS; i++)
+        sum[0] = v_add(sum[0], sum[i]);
+    v_store(sink, sum[0]);
+    __asm__ volatile("" : : "r"(sink) : "memory");
+}
+
+static void ISA(ceiling)(struct kernels_ceiling *c)
+{
+    ceiling_measure(c, burst, 2 * VL * BURST_CHAINS);
+}
+
+static size_t ISA(scratch_bytes)(int heads, int kv_heads, int head_dim)
+{
+    (void)heads, (void)kv_heads, (void)head_dim;
+    return sizeof(float) * (DEPTH_MAX * COLS_MAX + VL + (size_t)omp_get_max_threads() * (ROWS_MAX * DEPTH_MAX + VL));
+}
+
+void ISA(cpu_fill)(struct kernels *k)
+{
+    k->scratch_bytes = ISA(scratch_bytes);
+    k->ceiling = ISA(ceiling);
+    k->matmul = ISA(matmul);
+}

@@ -1,0 +1,150 @@
+#include "model/generate.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+/* One place in the cache and the sequence that runs there. */
+struct slot {
+    bool busy;
+    size_t request;
+    int32_t *ids;          /* prompt and new tokens; all but the last are in the cache */
+    int64_t n, n_prompt;
+};
+
+struct generator {
+    struct model *model;
+    struct generate_options o;
+    struct kv_cache *cache;
+    struct sampler *sampler;
+    struct slot *slots;
+    float *logits;         /* (parallel, V) */
+};
+
+struct generator *generator_new(struct model *m, const struct generate_options *o, struct err *e)
+{
+    struct kv_cache *cache = kv_cache_new(m, o->parallel, o->max_positions, e);
+    if (!cache)
+        return NULL;
+    struct generator *g = mem_zalloc(1, sizeof *g);
+    g->model = m;
+    g->o = *o;
+    g->cache = cache;
+    g->sampler = sampler_new(&o->sampler, m->config.vocab);
+    g->slots = mem_zalloc((size_t)o->parallel, sizeof *g->slots);
+    for (int i = 0; i < o->parallel; i++)
+        g->slots[i].ids = mem_zalloc((size_t)o->max_positions + 1, sizeof *g->slots[i].ids);
+    g->logits = mem_zalloc((size_t)o->parallel * (size_t)m->config.vocab, sizeof *g->logits);
+    return g;
+}
+
+void generator_free(struct generator *g)
+{
+    if (!g)
+        return;
+    for (int i = 0; i < g->o.parallel; i++)
+        free(g->slots[i].ids);
+    free(g->slots);
+    free(g->logits);
+    sampler_free(g->sampler);
+    kv_cache_free(g->cache);
+    free(g);
+}
+
+static bool is_stop(const struct generator *g, int32_t id)
+{
+    for (int i = 0; i < g->o.n_stop; i++)
+        if (g->o.stop[i] == id)
+            return true;
+    return false;
+}
+
+/* Picks the next token of slot s from its logits and hands it out. The slot is free afterwards when the sequence has ended. */
+static int advance(struct generator *g, int s, float *logits, const struct generate_request *r, const struct generate_sink *sink, struct err *e)
+{
+    struct slot *slot = &g->slots[s];
+    int64_t made = slot->n - slot->n_prompt;
+    int32_t id = sampler_pick(g->sampler, logits, slot->ids, slot->n, r->stream, (uint64_t)made);
+    enum generate_end why = GENERATE_STOP;
+    if (id < 0)
+        return err_set(e, "no finite logit after %lld tokens: the weights or an adapter hold values that are not finite", (long long)slot->n);
+    bool ended = is_stop(g, id);
+    if (!ended) {
+        slot->ids[slot->n++] = id;
+        made++;
+        int answer = sink->token(sink->arg, slot->request, id);
+        if (answer < 0)
+            return -1;
+        if (answer > 0)
+            ended = true, why = GENERATE_CUT;
+        else if (made >= r->max_tokens || slot->n >= g->o.max_positions)
+            ended = true, why = GENERATE_LENGTH;
+    }
+    if (!ended)
+        return 0;
+    slot->busy = false;
+    return sink->end(sink->arg, slot->request, why, made) < 0 ? -1 : 0;
+}
+
+/* Runs the prompt, but for the part that the cache already holds from the sequence before. Its last token is always run. */
+static int prefill(struct generator *g, int s, size_t index, const struct generate_request *r, const struct generate_sink *sink, bool reuse, struct err *e)
+{
+    struct slot *slot = &g->slots[s];
+    int64_t same = 0, cached = kv_cache_length(g->cache, s);
+    if (r->n_prompt < 1 || r->n_prompt >= g->o.max_positions)
+        return err_set(e, "a prompt of %lld tokens leaves no room in a context of %lld", (long long)r->n_prompt, (long long)g->o.max_positions);
+    while (reuse && same < cached && same < r->n_prompt - 1 && slot->ids[same] == r->prompt[same])
+        same++;
+    kv_cache_truncate(g->cache, s, same);
+    memcpy(slot->ids, r->prompt, (size_t)r->n_prompt * sizeof *slot->ids);
+    slot->n = slot->n_prompt = r->n_prompt;
+    slot->request = index;
+    slot->busy = true;
+    struct kv_input in = {s, slot->ids + same, slot->n - same};
+    if (kv_forward(g->cache, &in, 1, g->logits, e) < 0)
+        return -1;
+    return advance(g, s, g->logits, r, sink, e);
+}
+
+/* One new token for every busy slot. */
+static int decode(struct generator *g, const struct generate_request *requests, const struct generate_sink *sink, struct err *e)
+{
+    struct kv_input in[MATMUL_FEW_ROWS];
+    int n = 0;
+    for (int s = 0; s < g->o.parallel; s++)
+        if (g->slots[s].busy)
+            in[n++] = (struct kv_input){s, g->slots[s].ids + g->slots[s].n - 1, 1};
+    if (n && kv_forward(g->cache, in, n, g->logits, e) < 0)
+        return -1;
+    for (int i = 0; i < n; i++)
+        if (advance(g, in[i].slot, g->logits + (int64_t)i * g->model->config.vocab, &requests[g->slots[in[i].slot].request], sink, e) < 0)
+            return -1;
+    return 0;
+}
+
+int generator_run(struct generator *g, const struct generate_request *requests, size_t n, const struct generate_sink *sink, struct err *e)
+{
+    size_t next = 0;
+    for (;;) {
+        bool busy = false;
+        for (int s = 0; s < g->o.parallel; s++) {
+            while (!g->slots[s].busy && next < n) {
+                if (prefill(g, s, next, &requests[next], sink, n == 1, e) < 0)
+                    goto stopped;
+                next++;
+            }
+            busy |= g->slots[s].busy;
+        }
+        if (!busy)
+            return 0;
+        if (decode(g, requests, sink, e) < 0)
+            goto stopped;
+    }
+stopped: /* leaves nothing running; without an error it was the sink's wish */
+    for (int s = 0; s < g->o.parallel; s++) {
+        g->slots[s].busy = false;
+        kv_cache_reset(g->cache, s);
+    }
+    return e->set ? -1 : 0;
+}

@@ -1,0 +1,261 @@
+#include "text/tokenizer.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "text/tokenizer_impl.h"
+#include "text/utf8.h"
+
+struct tokenizer_scratch { /* what one thread needs to encode with one tokenizer */
+    uint64_t serial;
+    struct aligned normal[2];
+    struct pre_work pre;
+    struct bpe_work *bpe;
+    struct segments raw, normalized;
+};
+
+/* --- opening --- */
+
+/* The byte-level step turns bytes into letters only for the vocabulary's sake: when it is the last thing that happens to a
+ * word, the vocabulary is turned into bytes instead. */
+static void choose_words(struct tokenizer *t)
+{
+    bool letters_before = false;
+    for (size_t i = 0; i < t->normalizer.n; i++)
+        letters_before |= t->normalizer.steps[i].kind == NORMAL_BYTE_LEVEL;
+    for (size_t i = 0; i + 1 < t->pre.n; i++)
+        letters_before |= t->pre.steps[i].kind == PRE_BYTE_LEVEL;
+    struct pre_step *last = t->pre.n ? &t->pre.steps[t->pre.n - 1] : NULL;
+    t->bpe.byte_words = last && last->kind == PRE_BYTE_LEVEL && !letters_before;
+    bpe_prepare(&t->bpe);
+    if (t->bpe.byte_words)
+        last->to_letters = false;
+}
+
+static void mark_skipped(struct added *a)
+{
+    for (size_t i = 0; i < a->n; i++)
+        for (size_t k = 0; k < a->n && !a->tokens[i].skipped; k++)
+            a->tokens[i].skipped = a->tokens[k].special && a->tokens[k].content_len == a->tokens[i].shown_len &&
+                                   !memcmp(a->tokens[k].content, a->tokens[i].shown, a->tokens[i].shown_len);
+}
+
+struct tokenizer *tokenizer_parse(const char *json, size_t len, const char *name, struct err *e)
+{
+    static atomic_uint_fast64_t serials;
+    struct tokenizer *t = mem_zalloc(1, sizeof *t);
+    t->name = mem_strdup(name);
+    t->serial = atomic_fetch_add(&serials, 1) + 1;
+    if (tokenizer_load(t, json, len, e)) {
+        err_prefix(e, "%s", name);
+        tokenizer_close(t);
+        return NULL;
+    }
+    choose_words(t);
+    mark_skipped(&t->added);
+    return t;
+}
+
+struct tokenizer *tokenizer_open(const char *dir_or_file, struct err *e)
+{
+    bool dir = file_is_dir(dir_or_file);
+    char *path = dir ? file_join(dir_or_file, "tokenizer.json") : mem_strdup(dir_or_file);
+    struct file_map map;
+    struct tokenizer *t = NULL;
+    if (!file_map(&map, path, e)) {
+        t = tokenizer_parse((const char *)map.data, map.size, path, e);
+        file_unmap(&map);
+    }
+    free(path);
+    return t;
+}
+
+void tokenizer_close(struct tokenizer *t)
+{
+    if (!t)
+        return;
+    bpe_release(&t->bpe);
+    added_release(&t->added);
+    normalizer_release(&t->normalizer);
+    pre_tokenizer_release(&t->pre);
+    decoder_free(t->decoder);
+    free(t->before);
+    free(t->after);
+    free(t->name);
+    free(t);
+}
+
+/* --- lists --- */
+
+static void grow_list(struct token_list *l)
+{
+    size_t cap = l->cap;
+    l->ids = mem_grow(l->ids, &cap, l->n + 1, sizeof *l->ids);
+    l->start = mem_array(l->start, cap, sizeof *l->start);
+    l->end = mem_array(l->end, cap, sizeof *l->end);
+    l->cap = cap;
+}
+
+void token_list_add(struct token_list *l, uint32_t id, uint32_t start, uint32_t end)
+{
+    if (l->n == l->cap)
+        grow_list(l);
+    l->ids[l->n] = id;
+    l->start[l->n] = start;
+    l->end[l->n++] = end;
+}
+
+void token_list_clear(struct token_list *l)
+{
+    l->n = 0;
+}
+
+static void scratch_free(struct tokenizer_scratch *s)
+{
+    if (!s)
+        return;
+    for (int i = 0; i < 2; i++) {
+        aligned_release(&s->normal[i]);
+        aligned_release(&s->pre.text[i]);
+        free(s->pre.pieces[i].items);
+    }
+    free(s->pre.spans.items);
+    free(s->raw.items);
+    free(s->normalized.items);
+    bpe_work_free(s->bpe);
+    free(s);
+}
+
+void token_list_release(struct token_list *l)
+{
+    free(l->ids);
+    free(l->start);
+    free(l->end);
+    scratch_free(l->scratch);
+    *l = (struct token_list){0};
+}
+
+static struct tokenizer_scratch *scratch_for(const struct tokenizer *t, struct token_list *l)
+{
+    if (l->scratch && l->scratch->serial == t->serial)
+        return l->scratch;
+    scratch_free(l->scratch);
+    l->scratch = mem_zalloc(1, sizeof *l->scratch);
+    l->scratch->serial = t->serial;
+    l->scratch->bpe = bpe_work_new();
+    return l->scratch;
+}
+
+/* --- encoding --- */
+
+static int encode_text(const struct tokenizer *t, struct tokenizer_scratch *s, struct text_view v, struct token_list *out, struct err *e)
+{
+    if (pre_tokenizer_run(&t->pre, &v, &s->pre, e))
+        return -1;
+    for (size_t i = 0; i < s->pre.pieces[0].n; i++) {
+        struct piece p = s->pre.pieces[0].items[i];
+        struct text_view word = view_part(&v, p.start, p.end);
+        if (bpe_encode(&t->bpe, s->bpe, &word, out, e))
+            return -1;
+    }
+    return 0;
+}
+
+static uint32_t segment_from(const struct text_view *v, size_t i)
+{
+    return i < v->len ? view_from(v, i) : v->len ? view_to(v, v->len - 1) : v->base;
+}
+
+struct job { const struct text_range *plain; size_t n_plain; };
+
+static int encode_normalized(const struct tokenizer *t, struct tokenizer_scratch *s, struct text_view v, const struct job *job, struct token_list *out, struct err *e)
+{
+    if (normalizer_run(&t->normalizer, &v, s->normal, e))
+        return -1;
+    if (!t->added.normalized.n)
+        return encode_text(t, s, v, out, e);
+    added_split(&t->added.normalized, &v, job->plain, job->n_plain, &s->normalized);
+    for (size_t i = 0; i < s->normalized.n; i++) {
+        struct segment g = s->normalized.items[i];
+        if (g.id != TOKENIZER_NONE)
+            token_list_add(out, g.id, segment_from(&v, g.start), g.end > g.start ? view_to(&v, g.end - 1) : segment_from(&v, g.start));
+        else if (encode_text(t, s, view_part(&v, g.start, g.end), out, e))
+            return -1;
+    }
+    return 0;
+}
+
+static int encode_all(const struct tokenizer *t, const char *text, size_t len, const struct job *job, struct token_list *out, struct err *e)
+{
+    struct tokenizer_scratch *s = scratch_for(t, out);
+    struct text_view v = {text, len, NULL, NULL, 0};
+    added_split(&t->added.raw, &v, job->plain, job->n_plain, &s->raw);
+    for (size_t i = 0; i < s->raw.n; i++) {
+        struct segment g = s->raw.items[i];
+        if (g.id != TOKENIZER_NONE)
+            token_list_add(out, g.id, g.start, g.end);
+        else if (encode_normalized(t, s, view_part(&v, g.start, g.end), job, out, e))
+            return -1;
+    }
+    return 0;
+}
+
+int tokenizer_encode(const struct tokenizer *t, const char *text, size_t len, const struct text_range *plain, size_t n_plain,
+                     bool add_special, struct token_list *out, struct err *e)
+{
+    if (len > TOKENIZER_MAX_TEXT)
+        return err_set(e, "%s: text of %zu bytes, expected at most 1 GiB", t->name, len);
+    struct job job = {plain, n_plain};
+    for (size_t i = 0; add_special && i < t->n_before; i++)
+        token_list_add(out, t->before[i], 0, 0);
+    if (encode_all(t, text, len, &job, out, e))
+        return err_prefix(e, "%s", t->name);
+    for (size_t i = 0; add_special && i < t->n_after; i++)
+        token_list_add(out, t->after[i], (uint32_t)len, (uint32_t)len);
+    return 0;
+}
+
+/* --- decoding and looking up --- */
+
+int tokenizer_decode(const struct tokenizer *t, const uint32_t *ids, size_t n, bool skip_special, struct buf *out, struct err *e)
+{
+    return decoder_run(t, ids, n, skip_special, out, e) ? err_prefix(e, "%s", t->name) : 0;
+}
+
+uint32_t tokenizer_size(const struct tokenizer *t)
+{
+    return t->size;
+}
+
+int64_t tokenizer_id(const struct tokenizer *t, const char *token, size_t len)
+{
+    for (size_t i = 0; i < t->added.n; i++)
+        if (t->added.tokens[i].content_len == len && !memcmp(t->added.tokens[i].content, token, len))
+            return t->added.tokens[i].id;
+    uint32_t id = vocab_find(&t->bpe.vocab, token, len);
+    return id == TOKENIZER_NONE ? -1 : (int64_t)id;
+}
+
+const char *tokenizer_token(const struct tokenizer *t, uint32_t id, size_t *len)
+{
+    const struct added_token *a = added_by_id(&t->added, id);
+    const struct vocab *v = &t->bpe.vocab;
+    *len = 0;
+    if (a) {
+        *len = a->shown_len;
+        return a->shown;
+    }
+    if (id >= v->size || v->tokens[id].at == TOKENIZER_NONE)
+        return NULL;
+    *len = v->tokens[id].len;
+    return v->pool.data + v->tokens[id].at;
+}
+
+bool tokenizer_is_special(const struct tokenizer *t, uint32_t id)
+{
+    const struct added_token *a = added_by_id(&t->added, id);
+    return a && a->special;
+}

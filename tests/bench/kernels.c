@@ -1,0 +1,121 @@
+/* Speed of each kernel as a share of this machine's measured ceilings.
+ *     kernels [NAME-PART]        one line per case: name, GFLOP/s or GB/s, share of the ceiling
+ * The best of several runs counts. FINETOOLS_CPU and OMP_NUM_THREADS choose what is measured. */
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/rng.h"
+#include "kernels/kernels.h"
+
+#define SECONDS 0.4
+
+static const struct kernels *k;
+static struct kernels_ceiling top;
+static const char *only = "";
+
+static float *noise(int64_t n)
+{
+    float *p = mem_array(NULL, (size_t)n, sizeof *p);
+    struct rng r = {1, 2};
+#pragma omp parallel for
+    for (int64_t i = 0; i < n; i++)
+        p[i] = rng_uniform(&r, (uint64_t)i) - 0.5f;
+    return p;
+}
+
+/* Runs fn(arg) for a while; the shortest time of one call. */
+static double best_time(void (*fn)(void *), void *arg)
+{
+    double best = 1e9, until = omp_get_wtime() + SECONDS;
+    fn(arg);
+    do {
+        double start = omp_get_wtime();
+        fn(arg);
+        double took = omp_get_wtime() - start;
+        best = took < best ? took : best;
+    } while (omp_get_wtime() < until);
+    return best;
+}
+
+static void line(const char *name, double amount, double seconds, double ceiling, const char *unit)
+{
+    printf("%-44s %9.3f ms %9.2f G%s %6.1f %%\n", name, seconds * 1e3, amount / seconds / 1e9, unit, 100 * amount / seconds / ceiling);
+    fflush(stdout);
+}
+
+static bool wanted(const char *name)
+{
+    return strstr(name, only) != NULL;
+}
+
+static void run_matmul(void *arg)
+{
+    k->matmul(arg);
+}
+
+enum form { Y, DX, DW }; /* y = x W^T, dx = dy W, dw += dy^T x */
+
+static void bench_matmul(const char *what, enum form form, enum dtype type, int64_t n, int64_t out, int64_t in)
+{
+    char name[100];
+    static const char *forms[] = {"y=xW'", "dx=dyW", "dW=dy'x"};
+    snprintf(name, sizeof name, "matmul %s %s %s %ldx%ldx%ld", what, forms[form], dtype_name(type), (long)n, (long)out, (long)in);
+    if (!wanted(name))
+        return;
+    float *x = noise(n * in), *y = noise(n * out), *f = noise(out * in);
+    void *w = mem_array(NULL, (size_t)(out * in), dtype_size(type));
+    dtype_from_f32(w, type, f, (size_t)(out * in));
+    struct matmul m;
+    if (form == Y)
+        m = (struct matmul){n, out, in, {x, DTYPE_F32, in, 1}, {w, type, 1, in}, y, out, 1, 0, false};
+    else if (form == DX)
+        m = (struct matmul){n, in, out, {y, DTYPE_F32, out, 1}, {w, type, in, 1}, x, in, 1, 0, false};
+    else
+        m = (struct matmul){out, in, n, {y, DTYPE_F32, 1, out}, {x, DTYPE_F32, in, 1}, f, in, 1, 1, false};
+    double t = best_time(run_matmul, &m);
+    if (n <= MATMUL_FEW_ROWS && form == Y)
+        line(name, (double)(out * in) * (double)dtype_size(type), t, top.read_bytes, "B/s  ");
+    else
+        line(name, 2.0 * (double)n * (double)out * (double)in, t, top.flops, "FLOP/s");
+    free(x), free(y), free(f), free(w);
+}
+
+static void bench_products(void)
+{
+    static const int64_t shapes[][2] = {{576, 576}, {192, 576}, {1536, 576}, {576, 1536}};
+    for (int64_t n = 256; n <= 2048; n *= 2)
+        bench_matmul("square", Y, DTYPE_F32, n, n, n);
+    for (int i = 0; i < 4; i++)
+        for (int form = Y; form <= DW; form++)
+            bench_matmul("linear", (enum form)form, form == DW ? DTYPE_F32 : DTYPE_BF16, 2048, shapes[i][0], shapes[i][1]);
+    bench_matmul("head", Y, DTYPE_BF16, 512, 49152, 576);
+    bench_matmul("head", DX, DTYPE_BF16, 512, 49152, 576);
+    for (int form = Y; form <= DW; form++) {
+        bench_matmul("lora A", (enum form)form, DTYPE_F32, 2048, 16, 576);
+        bench_matmul("lora B", (enum form)form, DTYPE_F32, 2048, 576, 16);
+        bench_matmul("lora B", (enum form)form, DTYPE_F32, 2048, 1536, 64);
+    }
+    for (int64_t n = 1; n <= 16; n *= 2)
+        bench_matmul("decode", Y, DTYPE_BF16, n, 49152, 576);
+    bench_matmul("decode", Y, DTYPE_F32, 1, 49152, 576);
+    bench_matmul("decode", Y, DTYPE_F16, 1, 49152, 576);
+}
+
+int main(int argc, char **argv)
+{
+    struct err e = ERR_INIT;
+    k = kernels_open("cpu", &e);
+    if (!k) {
+        fprintf(stderr, "kernels: %s\n", e.text);
+        return 1;
+    }
+    if (argc > 1)
+        only = argv[1];
+    k->ceiling(&top);
+    printf("%s, %d threads: %.1f GFLOP/s f32, %.1f GB/s read\n", k->features, omp_get_max_threads(), top.flops / 1e9, top.read_bytes / 1e9);
+    bench_products();
+    return 0;
+}

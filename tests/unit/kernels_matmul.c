@@ -1,0 +1,194 @@
+/* Matrix products: each level against the specification over awkward sizes, strides and types; bits that must not move. */
+#include "tests/unit/kernels_check.h"
+
+static const int64_t sizes[] = {1, 3, 7, 16, 17, 59, 97, 257};
+#define N_SIZES ((int)(sizeof sizes / sizeof *sizes))
+
+/* How a factor lies in memory. */
+enum lay { ROWS, COLUMNS, SCATTERED };
+
+struct factor {
+    void *memory;
+    struct mat mat;
+};
+
+/* At an odd address: weights come from mapped files. */
+static struct factor factor_new(int64_t rows, int64_t cols, enum lay lay, enum dtype type, uint64_t stream)
+{
+    int64_t row = lay == ROWS ? cols + 2 : lay == COLUMNS ? 1 : 3 * cols + 1, col = lay == ROWS ? 1 : lay == COLUMNS ? rows + 1 : 3;
+    int64_t n = (rows - 1) * row + (cols - 1) * col + 1;
+    struct factor f = {.memory = mem_alloc((size_t)n * dtype_size(type) + 1)};
+    float *values = block_new(n, stream);
+    dtype_from_f32((char *)f.memory + 1, type, values, (size_t)n);
+    f.mat = (struct mat){(char *)f.memory + 1, type, row, col};
+    block_free(values);
+    return f;
+}
+
+static float element(const struct mat *m, int64_t i, int64_t j, bool round)
+{
+    float f;
+    dtype_to_f32(&f, (const char *)m->data + (i * m->row_stride + j * m->col_stride) * (int64_t)dtype_size(m->type), m->type, 1);
+    return round ? bf16_to_f32(f32_to_bf16(f)) : f;
+}
+
+/* The elements of a factor, row by row. */
+static float *dense(const struct mat *m, int64_t rows, int64_t cols, bool round)
+{
+    float *p = mem_array(NULL, (size_t)(rows * cols), sizeof *p);
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < cols; j++)
+            p[i * cols + j] = element(m, i, j, round);
+    return p;
+}
+
+static void truth_of(const struct matmul *m, const float *c0, double *truth)
+{
+    float *a = dense(&m->a, m->m, m->k, m->round_bf16), *b = dense(&m->b, m->k, m->n, m->round_bf16);
+    for (int64_t i = 0; i < m->m; i++)
+        for (int64_t j = 0; j < m->ldc; j++) {
+            double sum = 0;
+            truth[i * m->ldc + j] = c0[i * m->ldc + j];
+            for (int64_t k = 0; k < m->k && j < m->n; k++)
+                sum += (double)a[i * m->k + k] * b[k * m->n + j];
+            if (j < m->n)
+                truth[i * m->ldc + j] = m->alpha * sum + (m->beta != 0 ? c0[i * m->ldc + j] : 0);
+        }
+    free(a), free(b);
+}
+
+static bool product_agrees(const struct level *l, struct matmul m)
+{
+    int64_t n = m.m * m.ldc;
+    float *c0 = block_new(n, 3), *naive = block_copy(c0, n), *fast = block_copy(c0, n);
+    double *truth = mem_array(NULL, (size_t)n, sizeof *truth);
+    char what[120];
+    snprintf(what, sizeof what, "%s %dx%dx%d types %d %d strides %d,%d %d,%d alpha %g beta %g round %d", l->name, (int)m.m, (int)m.n, (int)m.k,
+             m.a.type, m.b.type, (int)m.a.row_stride, (int)m.a.col_stride, (int)m.b.row_stride, (int)m.b.col_stride, m.alpha, m.beta, m.round_bf16);
+    truth_of(&m, c0, truth);
+    m.c = naive;
+    spec.matmul(&m);
+    m.c = fast;
+    l->k.matmul(&m);
+    bool good = as_good(fast, naive, truth, n, what) && block_margins_kept(fast, n);
+    for (int64_t i = 0; i < m.m; i++) /* between the rows */
+        good = good && !memcmp(fast + i * m.ldc + m.n, c0 + i * m.ldc + m.n, (size_t)(m.ldc - m.n) * sizeof *fast);
+    block_free(c0), block_free(naive), block_free(fast), free(truth);
+    return good;
+}
+
+static void test_shapes(const struct level *l, enum lay a_lay, enum lay b_lay, enum dtype type, bool round)
+{
+    int bad = 0, turn = 0, count = level_is_slow(l) ? N_SIZES - 1 : N_SIZES, step = level_is_slow(l) ? 5 : 3;
+    for (int i = 0; i < count; i++)
+        for (int j = 0; j < count; j++)
+            for (int k = (i + j) % step; k < count; k += step, turn++) {
+                struct factor a = factor_new(sizes[i], sizes[k], a_lay, round ? type : DTYPE_F32, 1);
+                struct factor b = factor_new(sizes[k], sizes[j], b_lay, type, 2);
+                struct matmul m = {sizes[i], sizes[j], sizes[k], a.mat, b.mat, NULL, sizes[j] + turn % 2 * 5,
+                                   turn % 3 ? 1 : -0.375f, turn % 2 ? 1 : 0, round};
+                bad += !product_agrees(l, m);
+                free(a.memory), free(b.memory);
+            }
+    ok(bad == 0, "matmul %s: A lay %d, B lay %d, type %s%s", l->name, a_lay, b_lay, dtype_name(type), round ? ", rounded to bf16" : "");
+}
+
+/* Depths beyond one block, and no depth at all. */
+static void test_depths(const struct level *l)
+{
+    static const int64_t depths[] = {0, 1025, 2049, 4100};
+    int bad = 0;
+    for (int d = 0; d < 4; d++)
+        for (int few = 0; few < 2; few++) {
+            int64_t rows = few ? 5 : 31, cols = 45, depth = depths[d];
+            struct factor a = factor_new(rows, depth + 1, ROWS, DTYPE_F32, 1), b = factor_new(depth + 1, cols, COLUMNS, DTYPE_BF16, 2);
+            struct matmul m = {rows, cols, depth, a.mat, b.mat, NULL, cols, 1, (float)(d % 2), false};
+            bad += !product_agrees(l, m);
+            free(a.memory), free(b.memory);
+        }
+    ok(bad == 0, "matmul %s: depths 0, 1025, 2049, 4100", l->name);
+}
+
+/* A block of columns beyond the packed one. */
+static void test_wide_output(const struct level *l)
+{
+    struct factor a = factor_new(19, 33, ROWS, DTYPE_F32, 1), b = factor_new(33, 4201, COLUMNS, DTYPE_F16, 2);
+    struct matmul m = {19, 4201, 33, a.mat, b.mat, NULL, 4201, 1, 0, false};
+    ok(product_agrees(l, m), "matmul %s: 4201 columns", l->name);
+    free(a.memory), free(b.memory);
+}
+
+/* Rows first .. first + count - 1 of the product alone must equal those of the whole. */
+static bool rows_equal(const struct level *l, const struct matmul *whole, int64_t first, int64_t count)
+{
+    struct matmul part = *whole;
+    float *c = block_new(count * whole->ldc, 9);
+    part.m = count;
+    part.a.data = (const char *)whole->a.data + first * whole->a.row_stride * (int64_t)dtype_size(whole->a.type);
+    part.c = c;
+    l->k.matmul(&part);
+    bool same = true;
+    for (int64_t i = 0; i < count; i++)
+        same = same && !memcmp(c + i * part.ldc, whole->c + (first + i) * whole->ldc, (size_t)part.n * sizeof *c);
+    block_free(c);
+    return same;
+}
+
+static void test_bits(const struct level *l, enum lay b_lay, enum dtype type, int64_t n)
+{
+    int64_t depth = level_is_slow(l) ? 330 : 700;
+    struct factor a = factor_new(97, depth, ROWS, DTYPE_F32, 1), b = factor_new(depth, n, b_lay, type, 2);
+    float *c = block_new(97 * n, 4), *again = block_new(97 * n, 5);
+    struct matmul m = {97, n, depth, a.mat, b.mat, c, n, 1, 0, false};
+    bool same = true;
+    omp_set_num_threads(1);
+    l->k.matmul(&m);
+    for (int threads = 2; threads <= 5; threads += 3) {
+        omp_set_num_threads(threads);
+        m.c = again;
+        l->k.matmul(&m);
+        same = same && !memcmp(c, again, (size_t)(97 * n) * sizeof *c);
+    }
+    ok(same, "matmul %s: same bits for 1, 2 and 5 threads (B lay %d, %d columns)", l->name, b_lay, (int)n);
+    m.c = c;
+    ok(rows_equal(l, &m, 0, 17) && rows_equal(l, &m, 5, 92) && rows_equal(l, &m, 31, 23), "matmul %s: many rows, same bits in any company", l->name);
+    m.m = 16;
+    l->k.matmul(&m);
+    same = true;
+    for (int64_t i = 0; i < 16; i++)
+        for (int64_t count = 1; i + count <= 16; count += level_is_slow(l) ? 5 : 1)
+            same = same && rows_equal(l, &m, i, count);
+    ok(same, "matmul %s: few rows, same bits in any company", l->name);
+    block_free(c), block_free(again), free(a.memory), free(b.memory);
+    omp_set_num_threads(1);
+}
+
+/* The specification itself against a product worked by hand. */
+static void test_spec(void)
+{
+    float a[] = {1, 2, 3, 4, 5, 6}, b[] = {1, 0, 2, -1, 1, 1}, c[] = {10, 20, 30, 40};
+    struct matmul m = {2, 2, 3, {a, DTYPE_F32, 3, 1}, {b, DTYPE_F32, 1, 3}, c, 2, 2, 1, false};
+    spec.matmul(&m);
+    ok(c[0] == 24 && c[1] == 28 && c[2] == 62 && c[3] == 54, "matmul specification: by hand");
+}
+
+int main(void)
+{
+    levels_open();
+    test_spec();
+    for (int i = 0; i < n_levels; i++) {
+        const struct level *l = &levels[i];
+        test_shapes(l, ROWS, COLUMNS, DTYPE_BF16, false);
+        test_shapes(l, ROWS, ROWS, DTYPE_F16, false);
+        test_shapes(l, COLUMNS, ROWS, DTYPE_F32, false);
+        test_shapes(l, ROWS, COLUMNS, DTYPE_F32, true);
+        test_shapes(l, ROWS, COLUMNS, DTYPE_F16, true);
+        test_shapes(l, SCATTERED, SCATTERED, DTYPE_BF16, false);
+        test_depths(l);
+        test_wide_output(l);
+        test_bits(l, COLUMNS, DTYPE_BF16, 45);
+        test_bits(l, ROWS, DTYPE_F32, 130);
+        test_bits(l, COLUMNS, DTYPE_F32, 16);
+    }
+    return tap_end();
+}
