@@ -79,7 +79,7 @@ fail:
 
 int runlog_add(struct runlog *l, json_t *entry, struct err *e)
 {
-    char *text = entry ? json_dumps(entry, JSON_COMPACT) : NULL;
+    char *text = entry ? json_dumps(entry, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
     json_decref(entry);
     if (!text)
         return err_set(e, "%s: a log entry cannot be written as JSON", l->path);

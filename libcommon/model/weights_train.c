@@ -1,0 +1,254 @@
+#include "model/weights_train.h"
+
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/rng.h"
+#include "format/model_folder.h"
+#include "format/model_writer.h"
+#include "model/param.h"
+#include "model/tensors.h"
+
+struct master {
+    struct model_tensor *t;
+    struct param *p;
+    const void *weight; /* what the model pointed to before, put back by detach */
+    enum dtype type;
+};
+
+struct weights_train {
+    struct model *m;
+    char *source;       /* folder whose other files are copied */
+    enum dtype fresh;   /* stored type of a model without a folder */
+    struct model_tensor *tensors;
+    int n_tensors;
+    struct master *masters;
+    int n;
+};
+
+/* ---- selection ---- */
+
+static pcre2_code *compile(const char *regex, struct err *e)
+{
+    int code;
+    PCRE2_SIZE at;
+    PCRE2_UCHAR text[200];
+    pcre2_code *re = pcre2_compile((PCRE2_SPTR)regex, PCRE2_ZERO_TERMINATED, 0, &code, &at, NULL);
+    if (!re) {
+        pcre2_get_error_message(code, text, sizeof text);
+        err_set(e, "--train: '%s': character %zu: %s", regex, (size_t)at, (const char *)text);
+    }
+    return re;
+}
+
+static void add_master(struct weights_train *w, struct model_tensor *t)
+{
+    struct master *x = &w->masters[w->n++];
+    struct param *p = param_new(mem_strdup(t->name), t->ndim, t->rows, t->cols);
+    *x = (struct master){.t = t, .p = p};
+    if (t->kind == TENSOR_WEIGHT)
+        t->l->pw = p;
+    else if (t->kind == TENSOR_BIAS)
+        t->l->pbias = p;
+    else
+        t->norm->pw = p;
+    if (t->l == &w->m->embed && w->m->config.tied)
+        w->m->head.pw = p;
+}
+
+static void select_matching(struct weights_train *w, const pcre2_code *re)
+{
+    pcre2_match_data *md = re ? pcre2_match_data_create_from_pattern(re, NULL) : NULL;
+    for (int i = 0; i < w->n_tensors; i++)
+        if (!re || pcre2_match(re, (PCRE2_SPTR)w->tensors[i].name, PCRE2_ZERO_TERMINATED, 0, 0, md, NULL) >= 0)
+            add_master(w, &w->tensors[i]);
+    pcre2_match_data_free(md);
+}
+
+struct weights_train *weights_train_select(struct model *m, const char *source, const char *regex, struct err *e)
+{
+    pcre2_code *re = NULL;
+    if (regex && !(re = compile(regex, e)))
+        return NULL;
+    struct weights_train *w = mem_zalloc(1, sizeof *w);
+    w->m = m;
+    w->source = mem_strdup(source);
+    w->fresh = m->config.stored_type < 0 ? DTYPE_F32 : (enum dtype)m->config.stored_type;
+    w->tensors = model_list_tensors(m, &w->n_tensors);
+    w->masters = mem_zalloc((size_t)w->n_tensors + 1, sizeof *w->masters);
+    select_matching(w, re);
+    pcre2_code_free(re);
+    m->params = mem_array(NULL, (size_t)w->n + 1, sizeof *m->params);
+    for (m->n_params = 0; m->n_params < w->n; m->n_params++)
+        m->params[m->n_params] = w->masters[m->n_params].p;
+    params_sort(m->params, m->n_params);
+    if (w->n)
+        return w;
+    err_set(e, "--train: '%s' matches no tensor of the model, for example model.layers.0.self_attn.q_proj.weight", regex);
+    weights_train_detach(w);
+    return NULL;
+}
+
+/* ---- values ---- */
+
+static void start_weight(struct model *m, struct master *x)
+{
+    struct linear *l = x->t->l;
+    x->weight = l->weight;
+    x->type = l->type;
+    if (l->weight)
+        dtype_to_f32(x->p->value, l->weight, l->type, (size_t)x->p->numel);
+    l->weight = x->p->value;
+    l->type = DTYPE_F32;
+    if (l == &m->embed && m->config.tied) {
+        m->head.weight = l->weight;
+        m->head.type = DTYPE_F32;
+    }
+}
+
+static void start_vector(struct master *x, float **at)
+{
+    x->weight = *at;
+    memcpy(x->p->value, *at, (size_t)x->p->numel * sizeof(float));
+    *at = x->p->value;
+}
+
+void weights_train_start(struct weights_train *w)
+{
+#pragma omp parallel for schedule(dynamic)
+    for (int i = 0; i < w->n; i++) {
+        struct master *x = &w->masters[i];
+        if (x->t->kind == TENSOR_WEIGHT)
+            start_weight(w->m, x);
+        else
+            start_vector(x, x->t->kind == TENSOR_BIAS ? &x->t->l->bias : &x->t->norm->weight);
+    }
+}
+
+/* N(0, initializer_range), drawn from the stream of the tensor's name; norms 1, biases 0 (transformers, _init_weights). */
+static void draw(const struct master *x, double range, uint64_t seed)
+{
+    const struct rng r = {seed, rng_stream(x->t->name, 0)};
+    for (int64_t i = 0; i < x->p->numel; i++)
+        x->p->value[i] = x->t->kind == TENSOR_WEIGHT ? (float)range * rng_normal(&r, (uint64_t)i) : x->t->kind == TENSOR_NORM ? 1.0f : 0.0f;
+}
+
+void weights_train_draw(struct weights_train *w, uint64_t seed)
+{
+#pragma omp parallel for schedule(dynamic)
+    for (int i = 0; i < w->n; i++)
+        draw(&w->masters[i], w->m->config.init_range, seed);
+}
+
+static void put_back(struct model *m, struct master *x)
+{
+    struct linear *l = x->t->l;
+    if (x->t->kind == TENSOR_NORM) {
+        x->t->norm->pw = NULL;
+        if (x->weight)
+            x->t->norm->weight = (float *)x->weight;
+    } else if (x->t->kind == TENSOR_BIAS) {
+        l->pbias = NULL;
+        if (x->weight)
+            l->bias = (float *)x->weight;
+    } else {
+        l->pw = NULL;
+        l->weight = x->weight ? x->weight : l->weight == x->p->value ? NULL : l->weight;
+        l->type = x->weight ? x->type : l->type;
+        if (l == &m->embed && m->config.tied) {
+            m->head.pw = NULL;
+            m->head.weight = l->weight;
+            m->head.type = l->type;
+        }
+    }
+}
+
+void weights_train_detach(struct weights_train *w)
+{
+    if (!w)
+        return;
+    for (int i = 0; i < w->n; i++) {
+        put_back(w->m, &w->masters[i]);
+        param_free(w->masters[i].p);
+    }
+    free(w->m->params);
+    w->m->params = NULL;
+    w->m->n_params = 0;
+    model_free_tensors(w->tensors, w->n_tensors);
+    free(w->source);
+    free(w->masters);
+    free(w);
+}
+
+/* ---- saving ---- */
+
+#define CHUNK (1 << 18) /* elements rounded at a time */
+
+static const struct param *find_master(const struct weights_train *w, const char *name)
+{
+    if (w->m->config.tied && !strcmp(name, "lm_head.weight")) /* some files store the tied matrix twice */
+        name = "model.embed_tokens.weight";
+    int lo = 0, hi = w->m->n_params;
+    while (lo < hi) {
+        int mid = (lo + hi) / 2, d = strcmp(name, w->m->params[mid]->name);
+        if (d == 0)
+            return w->m->params[mid];
+        if (d < 0)
+            hi = mid;
+        else
+            lo = mid + 1;
+    }
+    return NULL;
+}
+
+/* What is stored: the folder's own list, or every tensor of a model that has none. Caller frees; names borrow. */
+static struct st_tensor *list_stored(const struct weights_train *w, int *n)
+{
+    const struct model_folder *f = w->m->folder;
+    *n = f ? f->n_tensors : w->n_tensors;
+    struct st_tensor *list = mem_zalloc((size_t)*n + 1, sizeof *list);
+    for (int i = 0; i < *n; i++) {
+        const struct model_tensor *t = &w->tensors[i];
+        if (f)
+            list[i] = *f->tensors[i];
+        else
+            list[i] = (struct st_tensor){.name = t->name, .type = w->fresh, .ndim = t->ndim, .shape = {t->rows, t->cols}};
+    }
+    return list;
+}
+
+static int write_master(const struct param *p, enum dtype type, void *chunk, struct model_writer *out, struct err *e)
+{
+    int64_t step = type == DTYPE_F32 ? p->numel : CHUNK;
+    for (int64_t i = 0; i < p->numel; i += step) {
+        int64_t n = p->numel - i < step ? p->numel - i : step;
+        if (type != DTYPE_F32)
+            dtype_from_f32(chunk, type, p->value + i, (size_t)n);
+        if (model_writer_data(out, type == DTYPE_F32 ? p->value + i : chunk, (size_t)n * dtype_size(type), e) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+int weights_train_save(const struct weights_train *w, const char *dir, const char *provenance, struct err *e)
+{
+    int n, r = model_folder_copy_files(w->source, dir, true, e);
+    struct st_tensor *list = list_stored(w, &n);
+    struct model_writer *out = r == 0 ? model_writer_begin(dir, list, n, MODEL_MAX_SHARD, provenance, e) : NULL;
+    void *chunk = mem_array(NULL, CHUNK, sizeof(float));
+    r = out ? 0 : -1;
+    for (int i = 0; i < n && r == 0; i++) {
+        const struct param *p = find_master(w, list[i].name);
+        r = p ? write_master(p, list[i].type, chunk, out, e) : model_writer_data(out, list[i].data, list[i].size, e);
+    }
+    if (r == 0)
+        r = model_writer_end(out, e);
+    else
+        model_writer_free(out);
+    free(chunk);
+    free(list);
+    return r;
+}

@@ -1,0 +1,317 @@
+#include "train/loop.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/mem.h"
+#include "cli/runlog.h"
+#include "format/model_folder.h"
+#include "train/find_bad.h"
+#include "train/optimizer_state.h"
+
+#define SAVE_SECONDS 600 /* --save-every 0 */
+
+struct loop {
+    struct train_job *j;
+    struct train_result *r;
+    struct checkpoint_state s; /* where the run stands */
+    struct runlog *log;
+    struct pack pack;
+    struct timespec began, saved, logged;
+    double norm, lr;           /* of the last step */
+};
+
+static double seconds_since(const struct timespec *t)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)(now.tv_sec - t->tv_sec) + 1e-9 * (double)(now.tv_nsec - t->tv_nsec);
+}
+
+/* ---- log ---- */
+
+static int log_start(struct loop *l, struct err *e)
+{
+    int64_t parameters = 0;
+    for (int i = 0; i < l->j->model->n_params; i++)
+        parameters += l->j->model->params[i]->numel;
+    return runlog_add(l->log, json_pack("{s:s,s:s,s:s,s:s,s:s,s:I,s:I,s:o,s:I}", "type", "start", "tool", l->j->tool, "version", FINETOOLS_VERSION,
+                                        "backend", l->j->model->k->name, "features", l->j->model->k->features, "steps",
+                                        (json_int_t)l->s.total_steps, "parameters", (json_int_t)parameters,
+                                        "run", json_loads(l->j->run, 0, NULL), "time", (json_int_t)time(NULL)), e);
+}
+
+/* One line for the steps since the last one. */
+static int log_step(struct loop *l, struct err *e)
+{
+    struct checkpoint_state *s = &l->s;
+    double seconds = seconds_since(&l->logged);
+    json_t *line = json_pack("{s:s,s:I,s:f,s:f,s:f,s:f,s:I,s:I,s:f,s:f}", "type", "step", "step", (json_int_t)s->step, "epoch", s->epoch, "loss",
+                             s->log_loss / (double)s->log_steps, "lr", l->lr, "grad_norm", l->norm, "tokens", (json_int_t)s->log_tokens, "trained",
+                             (json_int_t)s->log_trained, "tokens_per_second", seconds > 0 ? (double)s->log_tokens / seconds : 0.0, "time",
+                             seconds_since(&l->began));
+    s->log_steps = s->log_tokens = s->log_trained = 0;
+    s->log_loss = 0;
+    clock_gettime(CLOCK_MONOTONIC, &l->logged);
+    return runlog_add(l->log, line, e);
+}
+
+static int log_eval(struct loop *l, const struct evaluation *v, struct err *e)
+{
+    clock_gettime(CLOCK_MONOTONIC, &l->logged);
+    return runlog_add(l->log, json_pack("{s:s,s:I,s:f,s:f,s:I,s:f}", "type", "eval", "step", (json_int_t)l->s.step, "epoch", l->s.epoch, "eval_loss",
+                                        v->loss, "eval_tokens", (json_int_t)v->trained, "time", seconds_since(&l->began)), e);
+}
+
+static int log_end(struct loop *l, int status, struct err *e)
+{
+    json_t *line = json_pack("{s:s,s:i,s:f}", "type", "end", "status", status, "time", seconds_since(&l->began));
+    if (l->r->outcome == TRAIN_DIVERGED)
+        json_object_set_new(line, "why", json_string(l->r->why));
+    return runlog_add(l->log, line, e);
+}
+
+/* ---- checkpoints ---- */
+
+static int write_checkpoint(void *arg, const char *dir, struct err *e)
+{
+    const struct train_job *j = arg;
+    return j->subject.save(j->subject.arg, dir, j->provenance, e) < 0 ? -1 : optimizer_state_save(j->optimizer, dir, e);
+}
+
+static int save(struct loop *l, struct err *e)
+{
+    l->s.data_epoch = l->j->batches->epoch;
+    l->s.data_next = l->j->batches->next;
+    clock_gettime(CLOCK_MONOTONIC, &l->saved);
+    if (runlog_sync(l->log, e) < 0 || run_folder_save(l->j->folder, &l->s, write_checkpoint, l->j, l->j->o->keep, e) < 0)
+        return err_prefix(e, "checkpoint of step %" PRId64, l->s.step);
+    return run_folder_record(l->j->folder, "running", l->j->run, l->s.step, l->s.total_steps, e);
+}
+
+static int resume(struct loop *l, struct err *e)
+{
+    struct train_job *j = l->j;
+    char *dir;
+    struct checkpoint_state found = {0};
+    if (run_folder_find(j->folder, j->run, j->say, &found, &dir, e) < 0)
+        return -1;
+    int r = 0;
+    if (dir) {
+        l->s = found;
+        r = optimizer_state_load(j->optimizer, dir, e);
+        batches_seek(j->batches, found.data_epoch, found.data_next);
+        char *text = mem_printf("goes on from step %" PRId64 " of %" PRId64, found.step, found.total_steps);
+        j->say(text);
+        free(text);
+    }
+    free(dir);
+    return r;
+}
+
+/* ---- a step ---- */
+
+static int diverged(struct loop *l, const char *what)
+{
+    const char *bad = find_bad_weight(l->j->model), *grad = bad ? NULL : optimizer_find_bad_gradient(l->j->optimizer);
+    l->r->outcome = TRAIN_DIVERGED;
+    snprintf(l->r->why, sizeof l->r->why, "step %" PRId64 ": %s is no finite number%s%s%s%s", l->s.step + 1, what,
+             bad ? ": the model's tensor '" : grad ? ", first seen in the gradient of '" : "", bad ? bad : grad ? grad : "",
+             bad || grad ? "'" : "", bad ? " holds one" : "");
+    return 1;
+}
+
+/* Forward and backward over the step's packs; 1: stopped or diverged (see outcome), before anything was changed. */
+static int gradients(struct loop *l, const struct batches_step *b, double *loss, struct err *e)
+{
+    struct train_job *j = l->j;
+    double sum = 0;
+    int64_t row = 0;
+    optimizer_zero_grad(j->optimizer, j->model->k);
+    for (int64_t i = 0; i < b->n;) {
+        struct decoder_result one;
+        i += pack_fill(&l->pack, j->train, b->items + i, 0, b->n - i, row);
+        row += l->pack.batch.n;
+        if (decoder_forward_backward(j->plan->decoder, &l->pack.batch, (float)(1 / (double)b->trained), j->seed, l->s.step + 1, &one, e) < 0)
+            return -1;
+        sum += one.loss_sum;
+        if (!isfinite(one.loss_sum))
+            return diverged(l, "the loss");
+        if (i < b->n && j->stop()) {
+            l->r->outcome = TRAIN_STOPPED;
+            return 1;
+        }
+    }
+    *loss = sum / (double)b->trained;
+    return 0;
+}
+
+static int step(struct loop *l, struct err *e)
+{
+    struct train_job *j = l->j;
+    struct batches_step b;
+    double loss = 0;
+    int64_t epoch = j->batches->epoch, next = j->batches->next;
+    batches_next(j->batches, &b);
+    int r = gradients(l, &b, &loss, e);
+    if (r == 0) {
+        l->norm = optimizer_grad_norm(j->optimizer, j->model->k);
+        if (!isfinite(l->norm))
+            r = diverged(l, "the gradient");
+    }
+    if (r != 0) {
+        batches_seek(j->batches, epoch, next);
+        return r;
+    }
+    struct optimizer_options p = {l->lr = schedule_lr(&j->schedule, l->s.step + 1), j->o->beta1, j->o->beta2, j->o->eps, j->o->weight_decay, j->o->clip};
+    optimizer_step(j->optimizer, j->model->k, &p, l->s.step + 1, l->norm);
+    l->s.step++;
+    l->s.epoch = b.epoch;
+    l->s.tokens += b.rows, l->s.log_tokens += b.rows, l->r->tokens += b.rows;
+    l->s.trained += b.trained, l->s.log_trained += b.trained;
+    l->s.log_steps++;
+    l->s.log_loss += loss;
+    l->r->loss = loss;
+    return l->s.step % j->o->log_every == 0 || l->s.step == l->s.total_steps ? log_step(l, e) : 0;
+}
+
+static bool eval_due(const struct loop *l)
+{
+    const struct train_job *j = l->j;
+    if (!j->eval)
+        return false;
+    bool epoch_end = j->batches->next >= j->train->n_samples;
+    return l->s.step == l->s.total_steps || (j->o->eval_every ? l->s.step % j->o->eval_every == 0 : epoch_end);
+}
+
+/* 1: stopped on the way; the evaluation stays pending. */
+static int eval(struct loop *l, struct err *e)
+{
+    struct evaluation v;
+    l->s.eval_pending = true;
+    int r = evaluate(l->j->plan->decoder, &l->pack, l->j->eval, l->j->stop, NULL, &v, e);
+    if (r == 1)
+        l->r->outcome = TRAIN_STOPPED;
+    if (r != 0)
+        return r;
+    l->s.eval_pending = false;
+    l->r->eval_loss = v.loss;
+    return log_eval(l, &v, e);
+}
+
+static bool save_due(const struct loop *l)
+{
+    int64_t every = l->j->o->save_every;
+    return l->s.step == l->s.total_steps || (every ? l->s.step % every == 0 : seconds_since(&l->saved) >= SAVE_SECONDS);
+}
+
+static void show_progress(const struct loop *l)
+{
+    char note[80];
+    int n = snprintf(note, sizeof note, "loss %.4g", l->r->loss);
+    if (!isnan(l->r->eval_loss))
+        snprintf(note + n, sizeof note - (size_t)n, ", eval %.4g", l->r->eval_loss);
+    l->j->progress(l->s.step, l->r->tokens, note);
+}
+
+/* 0: all steps are done; 1: stopped or diverged. */
+static int all_steps(struct loop *l, struct err *e)
+{
+    int r = l->s.eval_pending ? eval(l, e) : 0;
+    while (r == 0 && l->s.step < l->s.total_steps) {
+        r = step(l, e);
+        if (r == 0)
+            show_progress(l);
+        if (r == 0 && eval_due(l))
+            r = eval(l, e);
+        if (r == 0 && save_due(l))
+            r = save(l, e);
+        if (r == 0 && l->s.step < l->s.total_steps && l->j->stop()) {
+            l->r->outcome = TRAIN_STOPPED;
+            r = 1;
+        }
+    }
+    return r;
+}
+
+/* ---- ends ---- */
+
+static int write_result(void *arg, const char *dir, struct err *e)
+{
+    const struct train_job *j = arg;
+    return j->subject.save(j->subject.arg, dir, j->provenance, e);
+}
+
+static int finish(struct loop *l, struct err *e)
+{
+    struct train_job *j = l->j;
+    if (run_folder_last(j->folder) < l->s.step && save(l, e) < 0)
+        return -1;
+    if (run_folder_finish(j->folder, write_result, j, j->subject.last_file, e) < 0 || log_end(l, 0, e) < 0)
+        return -1;
+    return run_folder_record(j->folder, "complete", j->run, l->s.step, l->s.total_steps, e);
+}
+
+/* Whatever was done since the last checkpoint is kept. */
+static int stop(struct loop *l, struct err *e)
+{
+    if (l->s.step > 0 && run_folder_last(l->j->folder) < l->s.step && save(l, e) < 0)
+        return -1;
+    if (log_end(l, 75, e) < 0)
+        return -1;
+    return run_folder_record(l->j->folder, "stopped", l->j->run, l->s.step, l->s.total_steps, e);
+}
+
+static int give_up(struct loop *l, struct err *e)
+{
+    int64_t last = run_folder_last(l->j->folder);
+    if (log_end(l, 3, e) < 0)
+        return -1;
+    return run_folder_record(l->j->folder, "diverged", l->j->run, last > 0 ? last : 0, l->s.total_steps, e);
+}
+
+static int begin(struct loop *l, struct err *e)
+{
+    struct train_job *j = l->j;
+    l->s.total_steps = j->schedule.total;
+    if (j->subject.start(j->subject.arg, j->seed, e) < 0 || resume(l, e) < 0)
+        return -1;
+    free(l->s.tool);
+    free(l->s.run);
+    l->s.tool = mem_strdup(j->tool);
+    l->s.run = mem_strdup(j->run);
+    l->r->step = l->r->first_step = l->s.step;
+    bool fresh = run_folder_last(j->folder) < 0;
+    if (run_folder_record(j->folder, "running", j->run, l->s.step, l->s.total_steps, e) < 0)
+        return -1;
+    l->log = runlog_open(j->log_path, fresh ? -1 : l->s.step, e);
+    return l->log && (!fresh || log_start(l, e) == 0) ? 0 : -1;
+}
+
+int train_run(struct train_job *j, struct train_result *r, struct err *e)
+{
+    struct loop l = {.j = j, .r = r};
+    *r = (struct train_result){.loss = NAN, .eval_loss = NAN};
+    clock_gettime(CLOCK_MONOTONIC, &l.began);
+    l.saved = l.logged = l.began;
+    pack_init(&l.pack, j->plan->rows, j->plan->max_seq);
+    int code = begin(&l, e);
+    if (code == 0) {
+        j->progress_begin(l.s.step, l.s.total_steps);
+        code = all_steps(&l, e);
+    }
+    if (code == 0)
+        code = finish(&l, e);
+    else if (code == 1)
+        code = r->outcome == TRAIN_STOPPED ? stop(&l, e) : give_up(&l, e);
+    r->step = l.s.step;
+    struct err second = ERR_INIT; /* a log that cannot be closed must not hide the first error */
+    if (runlog_close(l.log, code < 0 ? &second : e) < 0)
+        code = -1;
+    pack_release(&l.pack);
+    checkpoint_state_release(&l.s);
+    return code < 0 ? -1 : 0;
+}

@@ -1,0 +1,58 @@
+/* The training loop: from a fresh start or the newest checkpoint to the finished folder, or to a stop that can be resumed.
+ *
+ *     struct train_job j = {...};  train_run(&j, &result, &e)
+ *
+ * Everything is opened, checked, planned and committed before. A step: forward and backward over its packs (the loss of the
+ * step is the sum over its trained tokens divided by their count), clipping, AdamW, one line of the log; then, when due, an
+ * evaluation and a checkpoint. A stop is looked for after every pack; the step in hand is then given up, not half made.
+ * A loss or a gradient that is no finite number ends the run before it reaches a weight. */
+#ifndef TRAIN_LOOP_H
+#define TRAIN_LOOP_H
+
+#include "train/batches.h"
+#include "train/evaluate.h"
+#include "train/optimizer.h"
+#include "train/options.h"
+#include "train/plan.h"
+#include "train/run_folder.h"
+#include "train/schedule.h"
+
+/* What is trained: model/lora.h or model/weights_train.h behind four functions. */
+struct train_subject {
+    void *arg;
+    int (*start)(void *arg, uint64_t seed, struct err *e);                       /* values in place */
+    int (*save)(void *arg, const char *dir, const char *provenance, struct err *e);
+    const char *last_file;                                                       /* makes the folder loadable */
+};
+
+struct train_job {
+    const struct train_options *o;
+    struct model *model;
+    const struct token_file *train, *eval; /* eval may be NULL */
+    struct optimizer *optimizer;
+    struct plan *plan;
+    struct batches *batches;
+    struct schedule schedule;
+    struct run_folder *folder;
+    struct train_subject subject;
+    const char *tool, *log_path, *run, *provenance;
+    uint64_t seed;
+    int (*stop)(void);
+    run_say *say;
+    void (*progress_begin)(int64_t from, int64_t total);
+    void (*progress)(int64_t step, int64_t tokens, const char *note);
+};
+
+enum train_outcome { TRAIN_DONE, TRAIN_STOPPED, TRAIN_DIVERGED };
+
+struct train_result {
+    enum train_outcome outcome;
+    int64_t step, first_step;     /* where it stands; where this process began */
+    int64_t tokens;               /* rows computed by this process */
+    double loss, eval_loss;       /* of the last step; NaN when there was none */
+    char why[300];                /* TRAIN_DIVERGED: what was found */
+};
+
+int train_run(struct train_job *j, struct train_result *r, struct err *e) MUST_CHECK;
+
+#endif

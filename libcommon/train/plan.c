@@ -1,0 +1,92 @@
+#include "train/plan.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "format/model_folder.h"
+
+#define ROWS_MAX 2048
+#define ROWS_MIN 512
+#define ACTIVATIONS ((size_t)1 << 30)
+#define OVERHEAD ((int64_t)48 << 20) /* the program, its libraries, packing buffers of the products */
+
+static int64_t most(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+static void lay_out(struct plan *p, struct optimizer *o)
+{
+    if (o)
+        optimizer_layout(o, &p->arena);
+    decoder_layout(p->decoder, &p->arena);
+}
+
+/* The arena for these choices; the decoder is made anew. */
+static void try_plan(struct plan *p, struct model *m, struct optimizer *o, int64_t rows, bool recompute)
+{
+    decoder_free(p->decoder);
+    p->rows = most(rows, p->longest);
+    p->max_seq = (int)p->rows;
+    p->recompute = recompute;
+    p->decoder = decoder_new(m, p->rows, p->max_seq, o != NULL, recompute);
+    arena_init(&p->arena);
+    lay_out(p, o);
+    p->peak = (int64_t)p->arena.used + p->mapped + p->host;
+}
+
+/* Without recomputation, the rows that keep activations below a fixed bound. */
+static void choose_rows(struct plan *p, struct model *m, struct optimizer *o, bool recompute)
+{
+    size_t fixed = o ? 4 * sizeof(float) * (size_t)o->offset[o->n] : 0;
+    for (int64_t rows = ROWS_MAX;; rows /= 2) {
+        try_plan(p, m, o, rows, recompute);
+        if (rows <= ROWS_MIN || p->arena.used - fixed <= ACTIVATIONS || p->rows >= rows * 2)
+            return;
+    }
+}
+
+static int check_length(const struct model *m, const struct token_file *t, struct err *e)
+{
+    if (!t || t->longest <= m->config.max_positions)
+        return 0;
+    for (int64_t i = 0; i < t->n_samples; i++)
+        if (token_file_sample(t, i).n > m->config.max_positions)
+            return err_set(e, "%s: sample %" PRId64 ": holds %u tokens, the model has %" PRId64 " positions; tok-encode --max-length shortens or splits",
+                           t->path, i, token_file_sample(t, i).n, m->config.max_positions);
+    return 0;
+}
+
+int plan_make(struct plan *p, struct model *m, struct optimizer *o, const struct plan_wish *w, const struct token_file *train,
+              const struct token_file *eval, struct err *e)
+{
+    *p = (struct plan){0};
+    if (check_length(m, train, e) < 0 || check_length(m, eval, e) < 0)
+        return -1;
+    p->longest = most(train->longest, eval ? eval->longest : 0);
+    p->mapped = m->folder ? m->folder->bytes : 0;
+    p->host = OVERHEAD + train->n_samples * (int64_t)sizeof(uint32_t);
+    bool layer = !strcmp(w->recompute, "layer");
+    if (w->rows)
+        try_plan(p, m, o, w->rows, layer);
+    else
+        choose_rows(p, m, o, layer);
+    if (p->peak > w->memory && !strcmp(w->recompute, "auto") && o)
+        try_plan(p, m, o, p->rows, true); /* the same rows: the same bytes */
+    return 0;
+}
+
+int plan_commit(struct plan *p, struct optimizer *o, struct err *e)
+{
+    if (arena_commit(&p->arena, e) < 0)
+        return -1;
+    lay_out(p, o);
+    return 0;
+}
+
+void plan_release(struct plan *p)
+{
+    decoder_free(p->decoder);
+    arena_release(&p->arena);
+    p->decoder = NULL;
+}

@@ -1,0 +1,42 @@
+/* What a run will need, before it starts: memory to the byte, disk, work.
+ *
+ *     plan_make(&p, model, optimizer, wish, train, eval, &e)   chooses rows and recomputation, plans the arena
+ *     arena_commit(&p.arena), plan_layout(&p, ...)             then the memory is there
+ *
+ * Rows at once do not depend on the machine, so that equal commands give equal bytes: the largest of 2048, 1024 and 512 whose
+ * activations take at most 1 GiB, and never less than the longest sample. What is recomputed changes no bit. */
+#ifndef TRAIN_PLAN_H
+#define TRAIN_PLAN_H
+
+#include "base/arena.h"
+#include "format/token_file.h"
+#include "train/optimizer.h"
+
+struct plan_wish {
+    int64_t rows;             /* 0: chosen */
+    const char *recompute;    /* auto, none, layer */
+    int64_t memory;           /* bytes that may be used */
+};
+
+struct plan {
+    struct arena arena;       /* planned, not committed */
+    struct decoder *decoder;
+    int64_t rows, longest;
+    int max_seq;
+    bool recompute;
+    int64_t mapped;           /* bytes of weights in the mapped files */
+    int64_t host;             /* bytes outside the arena: packs, order of samples, packing buffers of the products */
+    int64_t peak;             /* arena + mapped + host */
+};
+
+/* optimizer NULL: evaluation only. eval may be NULL. Longer samples than the model has positions are refused. */
+int plan_make(struct plan *p, struct model *m, struct optimizer *o, const struct plan_wish *w, const struct token_file *train,
+              const struct token_file *eval, struct err *e) MUST_CHECK;
+int plan_commit(struct plan *p, struct optimizer *o, struct err *e) MUST_CHECK;
+void plan_release(struct plan *p);
+
+/* Bytes that this process may still take: the machine's available memory or what the control group leaves, whichever is
+ * less; -1 when neither is known. */
+int64_t plan_available_memory(void);
+
+#endif

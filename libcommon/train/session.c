@@ -1,0 +1,215 @@
+#include "train/session.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "cli/opt.h"
+#include "format/model_folder.h"
+
+/* ---- opening ---- */
+
+static struct model *open_model(const struct train_command *c, struct err *e)
+{
+    const struct kernels *k = kernels_open(cli.device, e);
+    if (!k)
+        return NULL;
+    struct model_config config;
+    struct model *m = NULL;
+    if (!c->init)
+        m = model_open(cli.model, k, e);
+    else if (model_config_read(&config, cli.model, e) == 0)
+        m = model_new(&config, k, e);
+    if (m)
+        m->bf16 = !strcmp(cli.dtype, "bf16") || (!strcmp(cli.dtype, "auto") && strstr(k->features, "bf16"));
+    return m;
+}
+
+static int check_samples(const struct session *s, const struct token_file *t, struct err *e)
+{
+    if (t->provenance.vocab > s->model->config.vocab)
+        for (int64_t i = 0; i < t->n_samples; i++) {
+            struct token_sample x = token_file_sample(t, i);
+            for (uint32_t k = 0; k < x.n; k++)
+                if (x.ids[k] >= s->model->config.vocab)
+                    return err_set(e, "%s: record %" PRId64 ": token %u is outside the model's vocabulary of %" PRId64, t->path, i, x.ids[k],
+                                   s->model->config.vocab);
+        }
+    for (int64_t i = 0; i < t->n_samples; i++)
+        if (token_file_sample(t, i).trained == 0)
+            return err_set(e, "%s: record %" PRId64 ": no token is to be trained", t->path, i);
+    return 0;
+}
+
+/* The hash of the tokenizer that made the ids must be that of the model's. */
+static int check_tokenizer(const struct token_file *t, const char *model_hash, struct err *e)
+{
+    if (!model_hash[0] || !strcmp(t->provenance.tokenizer, model_hash))
+        return 0;
+    return err_set(e, "%s: was made with another tokenizer (%.16s...) than that of %s (%.16s...); make it again with tok-encode -m %s", t->path,
+                   t->provenance.tokenizer, cli.model, model_hash, cli.model);
+}
+
+static struct token_file *open_tokens(const struct session *s, const char *path, const char *tokenizer, struct err *e)
+{
+    struct token_file *t = token_file_open(path, e);
+    if (t && t->n_samples == 0)
+        err_set(e, "%s: holds no sample", path);
+    else if (t && (check_tokenizer(t, tokenizer, e) < 0 || check_samples(s, t, e) < 0))
+        err_set(e, "%s: does not suit the model", path);
+    if (!e->set)
+        return t;
+    token_file_close(t);
+    return NULL;
+}
+
+int session_open(struct session *s, const struct train_command *c, const char *train_path, struct err *e)
+{
+    char tokenizer[SHA256_HEX];
+    *s = (struct session){.c = c, .settings = json_object()};
+    if (!(s->model = open_model(c, e)) || model_folder_tokenizer_hash(cli.model, tokenizer, e) < 0 ||
+        !(s->train = open_tokens(s, train_path, tokenizer, e)) || (c->o->eval && !(s->eval = open_tokens(s, c->o->eval, tokenizer, e))) ||
+        c->attach(s->model, &s->subject, s->settings, e) < 0)
+        return -1;
+    optimizer_init(&s->optimizer, s->model->params, s->model->n_params);
+    const struct batches_options b = {(uint64_t)cli.seed, c->o->batch, c->o->batch_tokens, !strcmp(c->o->order, "random")};
+    return batches_init(&s->batches, s->train, &b, e);
+}
+
+void session_close(struct session *s)
+{
+    plan_release(&s->plan);
+    batches_release(&s->batches);
+    optimizer_release(&s->optimizer);
+    if (s->subject.arg)
+        s->c->detach(s->subject.arg);
+    token_file_close(s->train);
+    token_file_close(s->eval);
+    model_close(s->model);
+    json_decref(s->settings);
+    free(s->run);
+    free(s->provenance);
+    *s = (struct session){0};
+}
+
+/* ---- planning ---- */
+
+int session_plan(struct session *s, int64_t recorded_rows, int64_t memory, struct err *e)
+{
+    const struct train_options *o = s->c->o;
+    const struct plan_wish w = {o->rows_given || !recorded_rows ? o->rows : recorded_rows, o->recompute, memory};
+    int64_t total = o->steps ? o->steps : batches_count_steps(&s->batches, o->epochs);
+    if (schedule_init(&s->schedule, o->schedule, o->lr, o->warmup, total, e) < 0)
+        return -1;
+    return plan_make(&s->plan, s->model, &s->optimizer, &w, s->train, s->eval, e);
+}
+
+static int hash_file(const char *dir, const char *name, char hex[SHA256_HEX], struct err *e)
+{
+    char *path = file_join(dir, name);
+    struct file_map m;
+    int r = file_map(&m, path, e);
+    if (r == 0) {
+        sha256_hex(m.data, m.size, hex);
+        file_unmap(&m);
+    }
+    free(path);
+    return r;
+}
+
+static void add(json_t *to, const char *key, json_t *value)
+{
+    json_object_set_new(to, key, value);
+}
+
+static void describe_options(const struct session *s, json_t *j)
+{
+    const struct train_options *o = s->c->o;
+    if (o->steps)
+        add(j, "steps", json_integer(o->steps));
+    else
+        add(j, "epochs", json_real(o->epochs));
+    add(j, o->batch_tokens ? "batch_tokens" : "batch", json_integer(o->batch_tokens ? o->batch_tokens : o->batch));
+    add(j, "rows", json_integer(s->plan.rows));
+    add(j, "order", json_string(o->order));
+    add(j, "lr", json_real(o->lr));
+    add(j, "schedule", json_string(o->schedule));
+    add(j, "warmup", json_real(o->warmup));
+    add(j, "optimizer", json_string(o->optimizer));
+    add(j, "weight_decay", json_real(o->weight_decay));
+    add(j, "beta1", json_real(o->beta1));
+    add(j, "beta2", json_real(o->beta2));
+    add(j, "eps", json_real(o->eps));
+    add(j, "clip", json_real(o->clip));
+    add(j, "seed", json_integer(cli.seed));
+    add(j, "dtype", json_string(s->model->bf16 ? "bf16" : "f32"));
+}
+
+static int describe_inputs(const struct session *s, json_t *j, struct err *e)
+{
+    char hex[SHA256_HEX];
+    if (s->model->folder)
+        add(j, "model", json_string(s->model->folder->fingerprint));
+    if (hash_file(cli.model, "config.json", hex, e) < 0)
+        return -1;
+    add(j, "config", json_string(hex));
+    add(j, "tokenizer", json_string(s->train->provenance.tokenizer));
+    add(j, "template", json_string(s->train->provenance.template_hash));
+    add(j, "data", json_string(s->train->hash));
+    if (s->c->adapter) {
+        if (hash_file(s->c->adapter, "adapter_model.safetensors", hex, e) < 0)
+            return -1;
+        add(j, "adapter", json_string(hex));
+    }
+    return 0;
+}
+
+int session_describe(struct session *s, struct err *e)
+{
+    json_t *inputs = json_object(), *options = json_deep_copy(s->settings), *run, *all;
+    describe_options(s, options);
+    int r = describe_inputs(s, inputs, e);
+    run = json_pack("{s:o,s:o}", "inputs", inputs, "options", options);
+    all = json_pack("{s:s,s:s,s:O,s:O}", "tool", s->c->tool, "version", FINETOOLS_VERSION, "inputs", inputs, "options", options);
+    char *a = run ? json_dumps(run, JSON_COMPACT | JSON_SORT_KEYS | JSON_REAL_PRECISION(12)) : NULL;
+    char *b = all ? json_dumps(all, JSON_COMPACT | JSON_SORT_KEYS | JSON_REAL_PRECISION(12)) : NULL;
+    if (r == 0 && (!a || !b))
+        r = err_set(e, "an option is no UTF-8 text");
+    s->run = mem_strdup(a ? a : "");
+    s->provenance = mem_strdup(b ? b : "");
+    free(a);
+    free(b);
+    json_decref(run);
+    json_decref(all);
+    return r;
+}
+
+/* ---- sizes ---- */
+
+int64_t session_parameters(const struct session *s, int64_t *trained)
+{
+    int64_t all = model_config_parameters(&s->model->config);
+    *trained = 0;
+    for (int i = 0; i < s->model->n_params; i++)
+        *trained += s->model->params[i]->numel;
+    return all;
+}
+
+int64_t session_saved_bytes(const struct session *s)
+{
+    return s->c->saved_bytes(s->model) + s->optimizer.offset[s->optimizer.n] * (int64_t)(3 * sizeof(float));
+}
+
+double session_flops(const struct session *s, double *rows)
+{
+    double pairs = 0, steps = (double)batches_count_steps((struct batches *)&s->batches, 1);
+    for (int64_t i = 0; i < s->train->n_samples; i++) {
+        double n = token_file_sample(s->train, i).n;
+        pairs += n * (n + 1) / 2;
+    }
+    double epochs = (double)s->schedule.total / steps;
+    *rows = epochs * (double)s->train->n_tokens;
+    return epochs * decoder_flops(s->model, s->train->n_tokens, s->train->n_trained, pairs, true, s->plan.recompute);
+}
