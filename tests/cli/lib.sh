@@ -1,7 +1,7 @@
 # Helpers of the command line tests: TAP in POSIX sh.  . "${0%/*}/lib.sh" at the top, `finish` as the last line.
 #
 # Each script runs in a scratch folder of its own, removed at exit. BUILD (the build folder) may be given; the programs in
-# $BUILD/bin are first in PATH. $ROOT is the project's folder, $DATA the shared data folder (may be missing: skip then).
+# $BUILD/bin and $BUILD/tests/tools are first in PATH. $ROOT is the project's folder, $DATA the shared data folder (may be missing: skip then).
 #     run COMMAND...              runs it; leaves $status, and the files out and err
 #     is_status 2 'what'          the status of the last run
 #     is "$got" "$want" 'what'    ok 'what' COMMAND...      not_ok 'what' COMMAND...
@@ -12,7 +12,7 @@
 ROOT=$(cd "$(dirname "$0")/../.." && pwd)
 BUILD=${BUILD:-$ROOT/build}
 DATA=${FINETOOLS_DATA:-$ROOT/../shared/data}
-PATH=$BUILD/bin:$PATH
+PATH=$BUILD/bin:$BUILD/tests/tools:$PATH
 LC_ALL=C
 # Programs that die leave their memory to the system; the unit tests look for leaks.
 ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=0}
@@ -96,6 +96,39 @@ tools() { # the programs of this project
     for tool_source in "$ROOT"/tools/*.c; do
         [ -f "$tool_source" ] && basename "$tool_source" .c
     done
+}
+
+# The files that examples and recipes speak of, in the current folder: chat data in every format, a model, and what the
+# programs make of them. Programs that are not there yet leave their files out.
+example_files() {
+    if [ -f "$ROOT/pipelines/base-model/model/config.json" ]; then
+        cp -r "$ROOT/pipelines/base-model/model" model
+    else
+        make-model --hidden 24 -o model || return 1
+    fi
+    mkdir config && cp model/config.json model/tokenizer*.json config/
+    awk 'BEGIN {
+        split("red blue green black white brown grey pink", colour)
+        split("apple sky leaf night snow bear stone rose", thing)
+        for (i = 1; i <= 8; i++) {
+            q = "What colour is the " thing[i] "?"; a = "It is " colour[i] "."
+            alpaca = alpaca (i > 1 ? ",\n" : "") "{\"instruction\": \"" q "\", \"input\": \"\", \"output\": \"" a "\"}"
+            sharegpt = sharegpt (i > 1 ? ",\n" : "") "{\"conversations\": [{\"from\": \"human\", \"value\": \"" q "\"}, {\"from\": \"gpt\", \"value\": \"" a "\"}]}"
+            print "{\"messages\": [{\"role\": \"user\", \"content\": \"" q "\"}, {\"role\": \"assistant\", \"content\": \"" a "\"}]}" >"messages.jsonl"
+            print "{\"instruction\": \"" q "\"}" >"prompts.jsonl"
+            print "{\"text\": \"The " thing[i] " is " colour[i] ".\"}" >"corpus.jsonl"
+        }
+        print "[" alpaca "]" >"alpaca.json"
+        print "[" sharegpt "]" >"sharegpt.json"
+    }'
+    printf '%s' "{% for m in messages %}<{{ m.role }}>{{ m.content }}{{ eos_token }}{% endfor %}" >template.jinja
+    has_tool fmt-chat && fmt-chat -q -m model alpaca.json >chat.jsonl || return 0
+    has_tool tok-encode && tok-encode -q -m model -o train.tok chat.jsonl && tail -n 4 messages.jsonl |
+        fmt-chat -q -m model | tok-encode -q -m model -o eval.tok || return 0
+    has_tool lora-train && lora-train -q -m model -o adapter --steps 2 --rank 4 train.tok &&
+        lora-train -q -m model -o adapter2 --steps 2 --rank 4 --seed 1 train.tok || return 0
+    has_tool adapter-merge && adapter-merge -q -m model -o merged adapter
+    return 0
 }
 
 finish() {
