@@ -5,7 +5,7 @@
  * ones. FAULT_MATCH limits this to files whose path contains it; without it the standard descriptors are left alone. With
  * FAULT_COUNT=FILE nothing fails and the number of calls is appended to FILE at exit: that is how far FAULT_AT need go.
  * FAULT_KILL: die by SIGKILL instead of failing the call. rename stands for renameat2 too, open for fopen and mkdir, malloc
- * for calloc and realloc. */
+ * for calloc and realloc, write for fwrite, fflush and fclose (stdio's own system calls cannot be reached from here). */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -138,6 +138,36 @@ int open(const char *path, int flags, ...)
 FILE *fopen(const char *path, const char *mode)
 {
     return path_fails("open", path) ? NULL : REAL(fopen)(path, mode);
+}
+
+/* A stream that failed says so from then on. The flag is glibc's _IO_ERR_SEEN. */
+static bool stream_fails(FILE *f)
+{
+    enum { ERR_SEEN = 0x20 };
+    if (!f || fileno(f) < 0 || (fcntl(fileno(f), F_GETFL) & O_ACCMODE) == O_RDONLY || !fd_fails("write", fileno(f)))
+        return false;
+    f->_flags |= ERR_SEEN;
+    errno = error;
+    return true;
+}
+
+size_t fwrite(const void *data, size_t size, size_t n, FILE *f)
+{
+    return stream_fails(f) ? 0 : REAL(fwrite)(data, size, n, f);
+}
+
+int fflush(FILE *f)
+{
+    return stream_fails(f) ? EOF : REAL(fflush)(f);
+}
+
+int fclose(FILE *f)
+{
+    bool bad = stream_fails(f);
+    int r = REAL(fclose)(f);
+    if (bad)
+        errno = error;
+    return bad ? EOF : r;
 }
 
 /* dlsym itself allocates, so the allocator is reached by the names that glibc exports for this purpose. */
