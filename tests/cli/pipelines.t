@@ -1,0 +1,55 @@
+#!/bin/sh
+# The recipes of pipelines/ run from data to result, and again with nothing to do.
+. "${0%/*}/lib.sh"
+
+for tool in fmt-chat tok-encode lora-train adapter-merge eval-loss; do
+    has_tool $tool || skip_all "no $tool"
+done
+example_files || { report 1 'the files can be made'; finish; }
+unset MAKEFLAGS MFLAGS MAKELEVEL
+lora='--steps 3 --rank 4'
+
+run make -f "$ROOT/pipelines/sft.mk" MODEL=model DATA=alpaca.json EVAL=messages.jsonl OUT=run LORA="$lora"
+is_status 0 'sft.mk runs'
+ok 'it leaves a merged model' test -s run/merged/model.safetensors
+is "$(grep -c '"loss"' run/loss.jsonl)" 2 'and two losses'
+run make -f "$ROOT/pipelines/sft.mk" MODEL=model DATA=alpaca.json EVAL=messages.jsonl OUT=run LORA="$lora"
+is "$(grep -c . out)" 1 'a second time there is nothing to do'
+head -n 3 messages.jsonl >fewer.jsonl
+run make -f "$ROOT/pipelines/sft.mk" MODEL=model DATA=fewer.jsonl EVAL=messages.jsonl OUT=run LORA="$lora"
+is_status 2 'other data for the same run are refused'
+run make -f "$ROOT/pipelines/sft.mk" MODEL=model DATA=fewer.jsonl EVAL=messages.jsonl OUT=run LORA="$lora" RESTART=1
+is_status 0 'but RESTART=1 begins anew'
+run make -f "$ROOT/pipelines/sft.mk" MODEL=model DATA=missing.json OUT=run2
+is_status 2 'missing data are an error'
+
+run make -j 2 -f "$ROOT/pipelines/sweep.mk" MODEL=model OUT=sweep RANKS='2 4' RATES='1e-3 1e-2' LORA='--steps 3'
+is_status 0 'sweep.mk runs'
+is "$(wc -l <sweep/table.tsv | tr -d ' ')" 4 'it makes a table of four runs'
+ok 'sorted by loss' sort -g -c sweep/table.tsv
+cut -f1 sweep/table.tsv | grep -vE '^[0-9.]+(e-?[0-9]+)?$' >bad
+is "$(cat bad)" '' 'of numbers'
+run make -j 2 -f "$ROOT/pipelines/sweep.mk" MODEL=model OUT=sweep RANKS='2 4 8' RATES='1e-3 1e-2' LORA='--steps 3'
+is "$(grep -c '^lora-train' out)" 2 'another rank trains only what is new'
+
+job=$ROOT/pipelines/cron-train.sh
+run env -i PATH="$PATH" "$job" model alpaca.json nightly --steps 3 --rank 4
+is_status 0 'cron-train.sh runs in an empty environment'
+is "$(cat out err)" '' 'and says nothing'
+ok 'it leaves a merged model' test -s nightly/merged/model.safetensors
+ls -l --time-style=full-iso nightly/merged >before
+run "$job" model alpaca.json nightly --steps 3 --rank 4
+is_status 0 'a second night has nothing to do'
+ls -l --time-style=full-iso nightly/merged >after
+ok 'and changes nothing' cmp before after
+if command -v flock >/dev/null; then
+    run flock nightly/lock "$job" model alpaca.json nightly --steps 3 --rank 4
+    is_status 75 'a second job at the same time ends with 75'
+    one_line err 'in one line'
+else
+    skip 'no flock' 2
+fi
+run "$job" model missing.json broken
+is_status 1 'a failure has a status'
+ok 'and a message for the mail' test -s err
+finish
