@@ -40,6 +40,17 @@ struct layer_work {
 struct linear *layer_linear(struct layer *ly, int i); /* LAYER_Q ... */
 bool layer_trains(const struct layer *ly);
 
+/* Which gradients of activations a layer's backward pass forms, from what is trained in it and `below` it. */
+struct layer_wants {
+    bool attn_in;  /* of the attention norm's output: for that norm or for layers below */
+    bool qkv;      /* of q, k, v */
+    bool attn;     /* of the residual after attention */
+    bool mlp_in;   /* of the feed-forward norm's output */
+    bool hidden;   /* of gate and up */
+};
+
+struct layer_wants layer_find_wants(const struct layer *ly, bool below);
+
 void layer_before_attention(const struct layer_work *w, const struct model *m, int layer, const float *x,
                             struct layer_kept *kept, int64_t n);
 const float *layer_q(const struct layer_work *w, const struct model *m, const struct layer_kept *kept); /* rotated */

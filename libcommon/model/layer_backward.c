@@ -1,17 +1,9 @@
 /* Backward pass of a layer. Every piece runs only when something that is trained lies at or below it. */
 #include "model/layer.h"
 
-struct wants {
-    bool attn_in;  /* gradient of the attention norm's output: for that norm or for layers below */
-    bool qkv;      /* gradients of q, k, v */
-    bool attn;     /* gradient of the residual after attention */
-    bool mlp_in;   /* gradient of the feed-forward norm's output */
-    bool hidden;   /* gradients of gate and up */
-};
-
-static struct wants find_wants(const struct layer *ly, bool below)
+struct layer_wants layer_find_wants(const struct layer *ly, bool below)
 {
-    struct wants t;
+    struct layer_wants t;
     t.attn_in = below || ly->attn_norm.pw;
     t.qkv = t.attn_in || linear_trains(&ly->q) || linear_trains(&ly->k) || linear_trains(&ly->v) || ly->q_norm.pw || ly->k_norm.pw;
     t.attn = t.qkv || linear_trains(&ly->o);
@@ -35,7 +27,7 @@ static void norm_backward(const struct layer_work *w, const struct model *m, con
 }
 
 static void mlp_backward(const struct layer_work *w, const struct model *m, const struct layer *ly, struct layer_kept *kept,
-                         const struct wants *t, int64_t n)
+                         const struct layer_wants *t, int64_t n)
 {
     const struct kernels *k = w->pass.k;
     int64_t count = n * m->config.ffn;
@@ -116,7 +108,7 @@ void layer_backward(const struct layer_work *w, const struct model *m, int layer
 {
     const struct layer *ly = &m->layers[layer];
     const struct model_config *c = &m->config;
-    struct wants t = find_wants(ly, below);
+    struct layer_wants t = layer_find_wants(ly, below);
     mlp_backward(w, m, ly, kept, &t, n);
     if (!t.attn)
         return;

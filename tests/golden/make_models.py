@@ -2,11 +2,8 @@
 """make_models.py DIR: logits, losses and gradients of tiny random models, by transformers and PEFT in f32.
 
 Writes DIR/NAME.safetensors for each entry of MODELS; tests/unit/decoder.c compares the decoder with them. Needs torch,
-transformers 5.23, peft 0.21 and safetensors. The weights are not stored: element i of tensor NAME is
-
-    base(NAME) + ((splitmix64(fnv1a64(NAME) + i) >> 40) * 2^-24 - 0.5) * scale(NAME)
-
-in f32 (tests/unit/tiny_model.h computes the same), rounded to the storage type. Each file's metadata holds config.json.
+transformers 5.23, peft 0.21 and safetensors. The weights are not stored: tests/tools/formula.h computes the same from the
+tensors' names; they are rounded to the storage type. Each file's metadata holds config.json.
 Tensors: ids, targets (-1: not trained), start (bounds of the samples), logits of every row (each sample run alone), loss (sum
 over trained targets / their count), grad.TENSOR for every tensor, and with LoRA pairs of rank 2, alpha 5 on every linear
 layer: lora.loss, lora.grad.MODULE.lora_A.weight and lora_B.weight. Where rotation depends on the length, decode.logits: the
@@ -70,9 +67,14 @@ def hashed(name, i):
 
 def values(name, shape):
     u = (hashed(name, np.arange(int(np.prod(shape)))) >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24) - np.float32(0.5)
-    scale = 0.5 if name.endswith("norm.weight") else 0.4 if name.endswith(".bias") or "lora_" in name else 0.75
-    base = 1.0 if name.endswith("norm.weight") else 0.0
-    return torch.from_numpy((np.float32(base) + u * np.float32(scale)).reshape(shape))
+    centre, width = 0.0, 0.5
+    if "norm" in name:
+        centre, width = 1.0, 0.25
+    elif "lora_" in name or name.endswith(".bias"):
+        width = 0.25
+    elif "embed_tokens" in name or "lm_head" in name:
+        width = 1.0
+    return torch.from_numpy((np.float32(centre) + np.float32(width) * u).reshape(shape))
 
 
 def make_data(name, vocab):

@@ -1,4 +1,4 @@
-/* Tiny random models for tests: weights by the formula of tests/golden/make_models.py, model folders, golden files.
+/* Tiny random models for tests: weights by tests/tools/formula.h, any configuration.
  *
  *     char *dir = tiny_model_write(config_json, NULL);   a temporary model folder
  *     struct model *m = model_open(dir, ...);
@@ -16,6 +16,7 @@
 #include "kernels/kernels.h"
 #include "model/layer.h"
 #include "model/model.h"
+#include "tests/tools/formula.h"
 
 __attribute__((noreturn, unused)) static void tiny_die(const struct err *e)
 {
@@ -23,31 +24,10 @@ __attribute__((noreturn, unused)) static void tiny_die(const struct err *e)
     exit(1);
 }
 
-static uint64_t tiny_hash(const char *name, uint64_t i)
-{
-    uint64_t h = UINT64_C(0xcbf29ce484222325);
-    for (; *name; name++)
-        h = (h ^ (unsigned char)*name) * UINT64_C(0x100000001b3);
-    uint64_t z = h + i + UINT64_C(0x9e3779b97f4a7c15);
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return z ^ (z >> 31);
-}
-
-static bool tiny_ends(const char *s, const char *end)
+__attribute__((unused)) static bool tiny_ends(const char *s, const char *end)
 {
     size_t n = strlen(s), k = strlen(end);
     return n >= k && !strcmp(s + n - k, end);
-}
-
-static void tiny_values(float *to, const char *name, int64_t n)
-{
-    bool norm = tiny_ends(name, "norm.weight");
-    float scale = norm ? 0.5f : tiny_ends(name, ".bias") || strstr(name, "lora_") ? 0.4f : 0.75f;
-    for (int64_t i = 0; i < n; i++) {
-        float u = (float)(tiny_hash(name, (uint64_t)i) >> 40) * 0x1p-24f - 0.5f;
-        to[i] = (norm ? 1.0f : 0.0f) + u * scale;
-    }
 }
 
 struct tiny_list {
@@ -99,7 +79,7 @@ static void tiny_write_tensors(struct tiny_list *l, const char *path)
         struct st_tensor *t = &l->t[i];
         float *host = mem_array(NULL, (size_t)t->numel, sizeof *host);
         void *stored = mem_array(NULL, (size_t)t->numel, dtype_size(t->type));
-        tiny_values(host, t->name, t->numel);
+        formula_fill(host, t->name, (uint64_t)t->numel);
         dtype_from_f32(stored, t->type, host, (size_t)t->numel);
         rc = st_writer_data(w, stored, t->size, &e);
         free(host);
@@ -172,8 +152,8 @@ __attribute__((unused)) static struct lora *tiny_lora_add(struct model *m, struc
     p->b = m->k->alloc((size_t)(rank * l->out) * sizeof *p->b, &e);
     if (!p->a || !p->b)
         tiny_die(&e);
-    tiny_values(p->a, a, rank * l->in);
-    tiny_values(p->b, b, rank * l->out);
+    formula_fill(p->a, a, (uint64_t)(rank * l->in));
+    formula_fill(p->b, b, (uint64_t)(rank * l->out));
     while (*at)
         at = &(*at)->next;
     free(a);
