@@ -7,23 +7,19 @@
 #include "model/lora_modules.h"
 #include "model/param.h"
 
-/* One block: the struct, then A, then B, so that free() of the struct is all that model_close needs. */
-static struct lora *new_frozen(const struct adapter_module *am, double weight)
+/* A stored matrix as f32, checked, in device memory; NULL on error. */
+static float *load(const struct kernels *k, const struct adapter *a, const struct st_tensor *t, struct err *e)
 {
-    size_t na = (size_t)am->a->numel, nb = (size_t)am->b->numel;
-    struct lora *l = mem_alloc(sizeof *l + (na + nb) * sizeof(float));
-    *l = (struct lora){.rank = am->rank, .scale = (float)(am->scale * weight)};
-    l->a = (float *)(l + 1);
-    l->b = l->a + na;
-    dtype_to_f32(l->a, am->a->data, am->a->type, na);
-    dtype_to_f32(l->b, am->b->data, am->b->type, nb);
-    return l;
-}
-
-static int check_finite(const struct adapter *a, const char *tensor, const float *x, int64_t n, struct err *e)
-{
-    int64_t bad = floats_find_bad(x, n);
-    return bad < 0 ? 0 : err_set(e, "%s: tensor '%s': element %lld is not a finite number", a->dir, tensor, (long long)bad);
+    size_t n = (size_t)t->numel;
+    float *host = mem_array(NULL, n, sizeof *host), *x = NULL;
+    dtype_to_f32(host, t->data, t->type, n);
+    int64_t bad = floats_find_bad(host, t->numel);
+    if (bad >= 0)
+        err_set(e, "%s: tensor '%s': element %lld is not a finite number", a->dir, t->name, (long long)bad);
+    else if ((x = k->alloc(n * sizeof *x, e)))
+        k->copy_in(x, host, n * sizeof *x);
+    free(host);
+    return x;
 }
 
 static int add_modules(struct model *m, const struct adapter *a, double weight, struct err *e)
@@ -33,12 +29,32 @@ static int add_modules(struct model *m, const struct adapter *a, double weight, 
         struct linear *l = lora_find_linear(m, a->dir, am, e);
         if (!l)
             return -1;
-        struct lora *x = new_frozen(am, weight);
-        lora_append(l, x);
-        if (check_finite(a, am->a->name, x->a, am->a->numel, e) < 0 || check_finite(a, am->b->name, x->b, am->b->numel, e) < 0)
+        float *x = load(m->k, a, am->a, e), *y = x ? load(m->k, a, am->b, e) : NULL;
+        if (!y) {
+            if (x)
+                m->k->free(x, (size_t)am->a->numel * sizeof *x);
             return -1;
+        }
+        struct lora *pair = mem_alloc(sizeof *pair);
+        *pair = (struct lora){.rank = am->rank, .scale = (float)(am->scale * weight), .a = x, .b = y};
+        lora_append(l, pair);
     }
     return 0;
+}
+
+static int replace_bias(const struct kernels *k, struct linear *l, const struct adapter *a, const struct st_tensor *t, double weight, struct err *e)
+{
+    size_t bytes = (size_t)l->out * sizeof(float);
+    float *trained = mem_alloc(bytes), *base = mem_alloc(bytes);
+    dtype_to_f32(trained, t->data, t->type, (size_t)l->out);
+    k->copy_out(base, l->bias, bytes);
+    int64_t bad = floats_find_bad(trained, l->out);
+    for (int64_t j = 0; j < l->out; j++)
+        base[j] = weight == 1 ? trained[j] : base[j] + (float)weight * (trained[j] - base[j]);
+    k->copy_in(l->bias, base, bytes);
+    free(trained);
+    free(base);
+    return bad < 0 ? 0 : err_set(e, "%s: tensor '%s': element %lld is not a finite number", a->dir, t->name, (long long)bad);
 }
 
 /* Biases replace the base's. What is no bias is PEFT's copy of a targeted lm_head, which must be the base's own. */
@@ -53,14 +69,7 @@ static int add_extras(struct model *m, const struct adapter *a, double weight, s
         struct linear *l = lora_find_bias(m, a->dir, &a->extras[i], e);
         if (!l)
             return -1;
-        const struct st_tensor *t = a->extras[i].tensor;
-        float *trained = mem_array(NULL, (size_t)l->out, sizeof *trained);
-        dtype_to_f32(trained, t->data, t->type, (size_t)l->out);
-        int r = check_finite(a, t->name, trained, l->out, e);
-        for (int64_t j = 0; j < l->out; j++)
-            l->bias[j] = weight == 1 ? trained[j] : l->bias[j] + (float)weight * (trained[j] - l->bias[j]);
-        free(trained);
-        if (r < 0)
+        if (replace_bias(m->k, l, a, a->extras[i].tensor, weight, e) < 0)
             return -1;
     }
     return 0;

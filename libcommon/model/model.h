@@ -81,6 +81,8 @@ struct model *model_open(const char *dir, const struct kernels *k, struct err *e
 struct model *model_new(struct model_config *config, const struct kernels *k, struct err *e) MUST_CHECK;
 /* Frees frozen pairs too; trained ones are detached before (model/lora.h, model/weights_train.h). NULL is fine. */
 void model_close(struct model *m);
+/* --dtype: f32, bf16 (products of rounded factors), or auto: bf16 where the hardware multiplies it, else f32. */
+void model_set_dtype(struct model *m, const char *dtype);
 
 /* Calls fn for every linear module in model order (layers' q k v o gate up down, then lm_head when `with_head`). */
 int model_each_linear(struct model *m, bool with_head, int (*fn)(struct linear *l, void *arg), void *arg);

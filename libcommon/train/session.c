@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "cli/opt.h"
 #include "format/model_folder.h"
+#include "train/checks.h"
 
 /* ---- opening ---- */
 
@@ -23,43 +24,14 @@ static struct model *open_model(const struct train_command *c, struct err *e)
     else if (model_config_read(&config, cli.model, e) == 0)
         m = model_new(&config, k, e);
     if (m)
-        m->bf16 = !strcmp(cli.dtype, "bf16") || (!strcmp(cli.dtype, "auto") && strstr(k->features, "bf16"));
+        model_set_dtype(m, cli.dtype);
     return m;
 }
 
-static int check_samples(const struct session *s, const struct token_file *t, struct err *e)
-{
-    if (t->provenance.vocab > s->model->config.vocab)
-        for (int64_t i = 0; i < t->n_samples; i++) {
-            struct token_sample x = token_file_sample(t, i);
-            for (uint32_t k = 0; k < x.n; k++)
-                if (x.ids[k] >= s->model->config.vocab)
-                    return err_set(e, "%s: record %" PRId64 ": token %u is outside the model's vocabulary of %" PRId64, t->path, i, x.ids[k],
-                                   s->model->config.vocab);
-        }
-    for (int64_t i = 0; i < t->n_samples; i++)
-        if (token_file_sample(t, i).trained == 0)
-            return err_set(e, "%s: record %" PRId64 ": no token is to be trained", t->path, i);
-    return 0;
-}
-
-/* The hash of the tokenizer that made the ids must be that of the model's. */
-static int check_tokenizer(const struct token_file *t, const char *model_hash, struct err *e)
-{
-    if (!model_hash[0] || !strcmp(t->provenance.tokenizer, model_hash))
-        return 0;
-    return err_set(e, "%s: was made with another tokenizer (%.16s...) than that of %s (%.16s...); make it again with tok-encode -m %s", t->path,
-                   t->provenance.tokenizer, cli.model, model_hash, cli.model);
-}
-
-static struct token_file *open_tokens(const struct session *s, const char *path, const char *tokenizer, struct err *e)
+static struct token_file *open_tokens(const struct session *s, const char *path, struct err *e)
 {
     struct token_file *t = token_file_open(path, e);
-    if (t && t->n_samples == 0)
-        err_set(e, "%s: holds no sample", path);
-    else if (t && (check_tokenizer(t, tokenizer, e) < 0 || check_samples(s, t, e) < 0))
-        err_set(e, "%s: does not suit the model", path);
-    if (!e->set)
+    if (t && check_tokens(s->model, cli.model, t, e) == 0)
         return t;
     token_file_close(t);
     return NULL;
@@ -67,11 +39,9 @@ static struct token_file *open_tokens(const struct session *s, const char *path,
 
 int session_open(struct session *s, const struct train_command *c, const char *train_path, struct err *e)
 {
-    char tokenizer[SHA256_HEX];
     *s = (struct session){.c = c, .settings = json_object()};
-    if (!(s->model = open_model(c, e)) || model_folder_tokenizer_hash(cli.model, tokenizer, e) < 0 ||
-        !(s->train = open_tokens(s, train_path, tokenizer, e)) || (c->o->eval && !(s->eval = open_tokens(s, c->o->eval, tokenizer, e))) ||
-        c->attach(s->model, &s->subject, s->settings, e) < 0)
+    if (!(s->model = open_model(c, e)) || !(s->train = open_tokens(s, train_path, e)) ||
+        (c->o->eval && !(s->eval = open_tokens(s, c->o->eval, e))) || c->attach(s->model, &s->subject, s->settings, e) < 0)
         return -1;
     optimizer_init(&s->optimizer, s->model->params, s->model->n_params);
     const struct batches_options b = {(uint64_t)cli.seed, c->o->batch, c->o->batch_tokens, !strcmp(c->o->order, "random")};

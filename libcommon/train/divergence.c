@@ -1,0 +1,78 @@
+#include "train/divergence.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+#define SCORES ((int64_t)1 << 25) /* of the reference that are held at once, about */
+
+struct compare {
+    int64_t vocab;
+    float *held;     /* (rows, V) scores of the reference */
+    double *kl;      /* (rows) */
+};
+
+static int hold(void *arg, int64_t first, int64_t count, const float *logits)
+{
+    struct compare *c = arg;
+    memcpy(c->held + first * c->vocab, logits, (size_t)(count * c->vocab) * sizeof *logits);
+    return 0;
+}
+
+static double log_sum_exp(const float *z, int64_t n)
+{
+    double top = z[0], sum = 0;
+    for (int64_t i = 1; i < n; i++)
+        top = z[i] > top ? z[i] : top;
+    for (int64_t i = 0; i < n; i++)
+        sum += exp((double)z[i] - top);
+    return top + log(sum);
+}
+
+static int measure(void *arg, int64_t first, int64_t count, const float *logits)
+{
+    struct compare *c = arg;
+#pragma omp parallel for
+    for (int64_t i = 0; i < count; i++) {
+        const float *p = c->held + (first + i) * c->vocab, *q = logits + i * c->vocab;
+        double zp = log_sum_exp(p, c->vocab), zq = log_sum_exp(q, c->vocab), sum = 0;
+        for (int64_t v = 0; v < c->vocab; v++) {
+            double lp = (double)p[v] - zp;
+            sum += exp(lp) * (lp - ((double)q[v] - zq));
+        }
+        c->kl[first + i] = sum > 0 ? sum : isnan(sum) ? sum : 0; /* rounding may take equal ones just below 0 */
+    }
+    return 0;
+}
+
+int divergence_add(struct decoder *d, struct decoder *reference, const struct pack *p, int64_t vocab, double *sum, struct divergence *r,
+                   struct err *e)
+{
+    int64_t most = SCORES / vocab > 1 ? SCORES / vocab : 1, n = 0;
+    most = most < p->trained ? most : p->trained;
+    struct compare c = {vocab, mem_array(NULL, (size_t)(most * vocab) + 1, sizeof(float)), mem_array(NULL, (size_t)most + 1, sizeof(double))};
+    int32_t *rows = mem_array(NULL, (size_t)most + 1, sizeof *rows);
+    int code = 0;
+    for (int64_t i = 0; i < p->batch.n && code == 0; i++) {
+        if (p->targets[i] >= 0)
+            rows[n++] = (int32_t)i;
+        if (n == 0 || (n < most && i + 1 < p->batch.n))
+            continue;
+        code = decoder_logits(reference, &p->batch, rows, n, hold, &c, e);
+        if (code == 0)
+            code = decoder_logits(d, &p->batch, rows, n, measure, &c, e);
+        for (int64_t k = 0; k < n && code == 0; k++) {
+            *sum += c.kl[k];
+            r->max = c.kl[k] > r->max || isnan(c.kl[k]) ? c.kl[k] : r->max;
+        }
+        r->rows += n;
+        n = 0;
+    }
+    r->mean = r->rows ? *sum / (double)r->rows : 0;
+    free(c.held);
+    free(c.kl);
+    free(rows);
+    return code;
+}

@@ -1,0 +1,18 @@
+/* How far apart two models' predictions are over a token file: Kullback-Leibler divergence at every trained token.
+ *     KL(reference || model) = sum over v of p(v) (log p(v) - log q(v)),  p of the reference, q of the model, in nats
+ * Both models compute the same rows; their scores are compared a few rows at a time and never kept. */
+#ifndef TRAIN_DIVERGENCE_H
+#define TRAIN_DIVERGENCE_H
+
+#include "train/batches.h"
+
+struct divergence {
+    double mean, max;
+    int64_t rows;      /* trained tokens compared */
+};
+
+/* One pack; adds to sum and rows, raises max. d and reference hold models of one vocabulary. */
+int divergence_add(struct decoder *d, struct decoder *reference, const struct pack *p, int64_t vocab, double *sum, struct divergence *r,
+                   struct err *e) MUST_CHECK;
+
+#endif
