@@ -354,6 +354,10 @@ int bpe_trainer_run(struct bpe_trainer *t, int vocab, const char *const *special
     uint32_t byte_id[256];
     if (vocab < n_specials + 256)
         return err_set(e, "a vocabulary of %d cannot hold %d special tokens and 256 bytes", vocab, n_specials);
+    for (int i = 0; i < n_specials; i++)
+        for (int k = 0; k < i || !*specials[i]; k++)
+            if (!*specials[i] || !strcmp(specials[i], specials[k]))
+                return err_set(e, "special token '%s': given twice, or empty", specials[i]);
     char **tokens = mem_zalloc((size_t)vocab, sizeof *tokens);
     uint64_t *merges = mem_zalloc((size_t)vocab, sizeof *merges);
     int n_merges = 0, n = first_tokens(tokens, specials, n_specials, byte_id);
@@ -383,5 +387,5 @@ int bpe_trainer_run(struct bpe_trainer *t, int vocab, const char *const *special
         free(tokens[i]);
     free(tokens);
     free(merges);
-    return 0;
+    return n;
 }

@@ -14,7 +14,7 @@ static json_t *train(json_t *texts, int vocab, const char *const *specials, int 
     json_array_foreach(texts, i, text)
         if (bpe_trainer_add(t, json_string_value(text), json_string_length(text), e) < 0)
             goto out;
-    if (bpe_trainer_run(t, vocab, specials, n_specials, &out, e) == 0)
+    if (bpe_trainer_run(t, vocab, specials, n_specials, &out, e) > 0)
         result = json_loadb(out.data, out.len, 0, NULL);
 out:
     bpe_trainer_free(t);
