@@ -84,3 +84,57 @@ void json_add_number(struct buf *b, double v)
     else
         json_add_real(b, v);
 }
+
+static void new_line(struct buf *b, int depth)
+{
+    buf_printf(b, "\n%*s", 2 * depth, "");
+}
+
+static void add_value(struct buf *b, const json_t *v, int depth)
+{
+    const char *key;
+    json_t *item;
+    size_t i, n = 0;
+    switch (json_typeof(v)) {
+    case JSON_OBJECT:
+        buf_add_char(b, '{');
+        json_object_foreach((json_t *)v, key, item) {
+            buf_add_str(b, n++ ? "," : "");
+            new_line(b, depth + 1);
+            json_add_ascii(b, key);
+            buf_add_str(b, ": ");
+            add_value(b, item, depth + 1);
+        }
+        if (n)
+            new_line(b, depth);
+        buf_add_char(b, '}');
+        break;
+    case JSON_ARRAY:
+        buf_add_char(b, '[');
+        json_array_foreach(v, i, item) {
+            buf_add_str(b, i ? "," : "");
+            new_line(b, depth + 1);
+            add_value(b, item, depth + 1);
+        }
+        if (json_array_size(v))
+            new_line(b, depth);
+        buf_add_char(b, ']');
+        break;
+    case JSON_STRING:
+        json_add_ascii(b, json_string_value(v));
+        break;
+    case JSON_INTEGER:
+        buf_printf(b, "%" JSON_INTEGER_FORMAT, json_integer_value(v));
+        break;
+    case JSON_REAL:
+        json_add_real(b, json_real_value(v));
+        break;
+    default:
+        buf_add_str(b, json_is_true(v) ? "true" : json_is_false(v) ? "false" : "null");
+    }
+}
+
+void json_add_value(struct buf *b, const json_t *v)
+{
+    add_value(b, v, 0);
+}

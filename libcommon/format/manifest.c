@@ -87,18 +87,22 @@ char *manifest_add_files(const char *provenance, const char *dir, struct err *e)
 static bool block_is_nonfinite(const char *p, int64_t n, enum dtype type)
 {
     unsigned bad = 0;
-    for (int64_t i = 0; i < n && (type == DTYPE_BF16 || type == DTYPE_F16); i++) {
-        const uint16_t mask = type == DTYPE_BF16 ? 0x7f80 : 0x7c00;
+    const uint16_t mask = type == DTYPE_BF16 ? 0x7f80 : 0x7c00;
+    const int64_t n2 = type == DTYPE_BF16 || type == DTYPE_F16 ? n : 0, n4 = type == DTYPE_F32 ? n : 0, n8 = type == DTYPE_F64 ? n : 0;
+#pragma omp simd reduction(| : bad)
+    for (int64_t i = 0; i < n2; i++) {
         uint16_t h;
         memcpy(&h, p + 2 * i, 2);
         bad |= (h & mask) == mask;
     }
-    for (int64_t i = 0; i < n && type == DTYPE_F32; i++) {
+#pragma omp simd reduction(| : bad)
+    for (int64_t i = 0; i < n4; i++) {
         uint32_t u;
         memcpy(&u, p + 4 * i, 4);
         bad |= (u & 0x7f800000u) == 0x7f800000u;
     }
-    for (int64_t i = 0; i < n && type == DTYPE_F64; i++) {
+#pragma omp simd reduction(| : bad)
+    for (int64_t i = 0; i < n8; i++) {
         uint64_t u;
         memcpy(&u, p + 8 * i, 8);
         bad |= (u & 0x7ff0000000000000u) == 0x7ff0000000000000u;
@@ -108,15 +112,14 @@ static bool block_is_nonfinite(const char *p, int64_t n, enum dtype type)
 
 int64_t manifest_find_nonfinite(const struct st_tensor *t)
 {
-    int64_t blocks = (t->numel + NONFINITE_BLOCK - 1) / NONFINITE_BLOCK, first = blocks;
+    int64_t blocks = (t->numel + NONFINITE_BLOCK - 1) / NONFINITE_BLOCK, first = 0;
     size_t size = dtype_size(t->type);
     if (t->type != DTYPE_F32 && t->type != DTYPE_F16 && t->type != DTYPE_BF16 && t->type != DTYPE_F64)
         return -1;
-#pragma omp parallel for schedule(static) reduction(min : first) if (blocks > 64)
-    for (int64_t b = 0; b < blocks; b++) {
-        int64_t n = t->numel - b * NONFINITE_BLOCK < NONFINITE_BLOCK ? t->numel - b * NONFINITE_BLOCK : NONFINITE_BLOCK;
-        if (b < first && block_is_nonfinite((const char *)t->data + (size_t)b * NONFINITE_BLOCK * size, n, t->type))
-            first = b;
+    for (; first < blocks; first++) {
+        int64_t left = t->numel - first * NONFINITE_BLOCK;
+        if (block_is_nonfinite((const char *)t->data + (size_t)first * NONFINITE_BLOCK * size, left < NONFINITE_BLOCK ? left : NONFINITE_BLOCK, t->type))
+            break;
     }
     for (int64_t i = first * NONFINITE_BLOCK; i < t->numel; i++)
         if (block_is_nonfinite((const char *)t->data + (size_t)i * size, 1, t->type))
@@ -131,11 +134,14 @@ int manifest_verify_file(const struct st_file *f, struct err *e)
         return -1;
     if (!checked && st_meta(f, KEY))
         return err_set(e, "%s: its checksums are missing", f->path);
-    for (int i = 0; i < f->n_tensors; i++) {
-        int64_t at = manifest_find_nonfinite(&f->tensors[i]);
-        if (at >= 0)
-            return err_set(e, "%s: tensor '%s': element %lld is not a finite number", f->path, f->tensors[i].name, (long long)at);
-    }
+    int bad = f->n_tensors;
+#pragma omp parallel for schedule(dynamic) reduction(min : bad)
+    for (int i = 0; i < f->n_tensors; i++)
+        if (manifest_find_nonfinite(&f->tensors[i]) >= 0 && i < bad)
+            bad = i;
+    if (bad < f->n_tensors)
+        return err_set(e, "%s: tensor '%s': element %lld is not a finite number", f->path, f->tensors[bad].name,
+                       (long long)manifest_find_nonfinite(&f->tensors[bad]));
     return checked;
 }
 

@@ -229,6 +229,7 @@ int model_folder_fingerprint(struct model_folder *f, struct err *e)
             sha256_add(&s, number, 8);
         }
         add_samples(&s, t);
+        st_drop(model_folder_shard(f, t), t->data, t->size);
     }
     sha256_end_hex(&s, f->fingerprint);
     return e->set ? -1 : 0;

@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/bytes.h"
 #include "base/mem.h"
@@ -355,6 +357,13 @@ const char *st_meta(const struct st_file *f, const char *key)
         if (!strcmp(f->meta_keys[i], key))
             return f->meta_values[i];
     return NULL;
+}
+
+void st_drop(const struct st_file *f, const void *data, uint64_t len)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), from = ((uintptr_t)data + page - 1) / page * page, to = ((uintptr_t)data + len) / page * page;
+    if (f->map.mapped && from < to)
+        madvise((void *)from, to - from, MADV_DONTNEED);
 }
 
 char *st_shape_text(const struct st_tensor *t, char to[ST_SHAPE_TEXT])

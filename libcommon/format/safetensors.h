@@ -56,6 +56,10 @@ char *st_shape_text(const struct st_tensor *t, char to[ST_SHAPE_TEXT]);
 /* Pointers to the file's tensors in file order (ascending offset); caller frees. */
 const struct st_tensor **st_file_order(const struct st_file *f);
 
+/* For opened files: gives the pages of these bytes of the map back to the system (they can be read again). Whoever streams through a file
+ * keeps the process small with it. */
+void st_drop(const struct st_file *f, const void *data, uint64_t len);
+
 /* For opened files: reads every byte and compares the checksums. 1: all are right; 0: there are none; -1: damaged (the error
  * names the tensor). */
 int st_verify(const struct st_file *f, struct err *e) MUST_CHECK;

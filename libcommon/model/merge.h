@@ -1,0 +1,44 @@
+/* Merging LoRA adapters into their base: W' = round(W + sum over adapters of weight * scale * B A), one rounding (nearest
+ * even) to the stored type, f32 sums in a fixed order (adapters as given, ranks ascending; no fused multiply-add), so
+ * the bytes do not depend on threads or on the CPU. Trained biases are mixed: b + sum of weight * (trained - b).
+ *
+ *     m = merge_open(&options, &err);           opens and checks everything; nothing is written
+ *     merge_plan(m)                             what would be written
+ *     merge_write(m, dir, provenance, &err)     streams tensor by tensor into the existing folder `dir`
+ *     merge_close(m)
+ *
+ * Memory: a few megabytes of blocks and the f32 factors of one module; mapped pages are given back as they are done with.
+ * An output layer tied to the embedding stays so unless an adapter changes either: then lm_head.weight is written of its own and
+ * config.json says tie_word_embeddings false. A module whose delta is zero keeps its bytes. */
+#ifndef MODEL_MERGE_H
+#define MODEL_MERGE_H
+
+#include "base/dtype.h"
+#include "base/err.h"
+
+struct merge_options {
+    const char *model;
+    const char *const *adapters;
+    const double *weights; /* n_adapters */
+    int n_adapters;
+    int type;              /* enum dtype of the result; -1: every tensor keeps its own */
+    int64_t max_shard;
+};
+
+struct merge_plan {
+    int n_tensors, n_changed;  /* n_changed: tensors that get a delta */
+    int64_t bytes;             /* of tensors */
+    int64_t largest;           /* bytes of the largest tensor */
+    bool untied;               /* lm_head.weight is split from the embedding */
+    const char *type;          /* "bfloat16" when config.json must say so, else NULL */
+};
+
+struct merge;
+struct merge *merge_open(const struct merge_options *o, struct err *e) MUST_CHECK;
+struct merge_plan merge_plan(const struct merge *m);
+/* tool and options (JSON or NULL) go into the provenance beside the hashes of what was merged. progress (may be NULL) is called with
+ * the bytes written so far; a return of non-zero stops. */
+int merge_write(struct merge *m, const char *dir, const char *tool, const char *options, int (*progress)(int64_t bytes), struct err *e) MUST_CHECK;
+void merge_close(struct merge *m); /* NULL is fine */
+
+#endif

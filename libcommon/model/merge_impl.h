@@ -1,0 +1,63 @@
+/* Shared by merge*.c: what becomes of each tensor. */
+#ifndef MODEL_MERGE_IMPL_H
+#define MODEL_MERGE_IMPL_H
+
+#include "format/adapter.h"
+#include "model/merge.h"
+#include "model/model.h"
+
+/* factor * (B A), or its transpose for embeddings. */
+struct merge_term {
+    const struct adapter_module *module;
+    float factor; /* weight * scale */
+};
+
+struct merge_extra {
+    const struct st_tensor *tensor;
+    float weight;
+};
+
+/* One tensor of the result. */
+struct merge_item {
+    char *name;
+    const struct st_tensor *base; /* the tensor it starts from; lm_head of a model that is untied: the embedding */
+    enum dtype type;              /* of the result */
+    int n_terms, n_extras;
+    struct merge_term *terms;     /* n_adapters */
+    struct merge_extra *extras;   /* n_adapters */
+};
+
+struct merge {
+    struct model *model;
+    struct adapter **adapters;
+    double *weights;
+    int n_adapters, n_items;
+    struct merge_item *items;     /* by name */
+    struct merge_plan plan;
+    int64_t max_shard;
+};
+
+/* The f32 matrices of an item, while it is computed. Element (row, k) of a coefficient is at coef[row * row_stride + k * k_stride]; row k of the
+ * (rank, columns) matrix at matrix + k * columns. */
+struct merge_factors {
+    struct merge_factor { float *coef, *matrix; int64_t row_stride, k_stride; int rank; float factor; } *list;
+    int n;
+};
+
+void merge_factors_init(struct merge_factors *f, const struct merge_item *item);
+void merge_factors_release(struct merge_factors *f);
+
+/* Computes elements [first, first + count) of the item, in the stored type, into `to`. False: one of them is not finite. */
+bool merge_compute(const struct merge_item *item, const struct merge_factors *f, int64_t first, int64_t count, void *to);
+
+/* Writes chunks in order on a thread of its own, so that computing and writing overlap. */
+struct merge_pipe;
+struct model_writer;
+struct merge_pipe *merge_pipe_new(struct model_writer *w);
+/* `owned`: freed with free() after writing, or NULL when data is borrowed; then the pages of `file` that hold it are given back. Returns -1 when an
+ * earlier write failed; merge_pipe_end tells why. */
+int merge_pipe_put(struct merge_pipe *p, const void *data, size_t len, void *owned, const struct st_file *file);
+int64_t merge_pipe_written(struct merge_pipe *p);
+int merge_pipe_end(struct merge_pipe *p, struct err *e) MUST_CHECK; /* waits; frees p. The writer is the caller's */
+
+#endif

@@ -1,0 +1,207 @@
+/* Writing a merge: the files beside the weights, then every tensor in the order of the result. */
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/threads.h"
+#include "format/json_write.h"
+#include "format/manifest.h"
+#include "format/model_writer.h"
+#include "model/merge_impl.h"
+
+#define CHUNK (1 << 20) /* elements or, of what is copied, bytes / 4 */
+#define BLOCK (1 << 14) /* elements that one thread takes */
+#define CONFIG_LIMIT (64u << 20)
+
+/* config.json, mended where the merge changes what it says. */
+static int write_config(const struct merge *m, const char *dir, struct err *e)
+{
+    char *from = file_join(m->model->folder->dir, "config.json"), *to = file_join(dir, "config.json");
+    struct buf text = BUF_INIT;
+    json_t *root = NULL;
+    int r = file_read(&text, from, CONFIG_LIMIT, e);
+    if (r == 0 && (m->plan.type || m->plan.untied)) {
+        root = json_loadb(buf_str(&text), text.len, 0, NULL);
+        if (!root)
+            r = err_set(e, "%s: not JSON", from);
+        if (m->plan.untied)
+            json_object_set_new(root, "tie_word_embeddings", json_false());
+        if (m->plan.type) {
+            bool new_key = json_object_get(root, "dtype") != NULL, old_key = json_object_get(root, "torch_dtype") != NULL;
+            if (new_key)
+                json_object_set_new(root, "dtype", json_string(m->plan.type));
+            if (old_key || !new_key)
+                json_object_set_new(root, "torch_dtype", json_string(m->plan.type));
+        }
+        buf_clear(&text);
+        json_add_value(&text, root);
+        buf_add_char(&text, '\n');
+        json_decref(root);
+    }
+    if (r == 0)
+        r = file_write(to, buf_str(&text), text.len, e);
+    buf_release(&text);
+    free(from);
+    free(to);
+    return r;
+}
+
+static json_t *adapter_record(const struct adapter *a, double weight)
+{
+    const char *slash = strrchr(a->dir, '/'), *made = st_meta(a->file, "finetools");
+    char hex[SHA256_HEX];
+    json_t *one = json_object(), *record = made ? json_loads(made, 0, NULL) : NULL;
+    sha256_hex(a->file->map.data, a->file->map.size, hex);
+    json_object_set_new(one, "name", json_string(slash && slash[1] ? slash + 1 : a->dir));
+    json_object_set_new(one, "weights", json_string(hex));
+    json_object_set_new(one, "weight", json_real(weight));
+    if (record)
+        json_object_set_new(one, "made", record);
+    return one;
+}
+
+static char *provenance(const struct merge *m, const char *tool, const char *options, struct err *e)
+{
+    char tokenizer[SHA256_HEX] = "";
+    json_t *list = json_array();
+    for (int i = 0; i < m->n_adapters; i++)
+        json_array_append_new(list, adapter_record(m->adapters[i], m->weights[i]));
+    char *adapters = json_dumps(list, JSON_COMPACT | JSON_SORT_KEYS), *text = NULL;
+    json_decref(list);
+    if (model_folder_tokenizer_hash(m->model->folder->dir, tokenizer, e) == 0)
+        text = manifest_text(&(struct manifest){.tool = tool, .base = m->model->folder->fingerprint, .tokenizer = tokenizer,
+                                                .adapters = adapters, .options = options});
+    free(adapters);
+    return text;
+}
+
+struct stream {
+    struct merge *m;
+    struct merge_pipe *pipe;
+    int (*progress)(int64_t bytes);
+    struct err *e;
+};
+
+static int bad_value(const struct stream *s, const struct merge_item *item)
+{
+    int64_t at = manifest_find_nonfinite(item->base);
+    if (at >= 0)
+        return err_set(s->e, "%s: tensor '%s': element %lld is not a finite number", s->m->model->folder->dir, item->base->name, (long long)at);
+    return err_set(s->e, "tensor '%s': a value of the result is too large for type %s", item->name, dtype_name(item->type));
+}
+
+/* After each chunk. */
+static int go_on(const struct stream *s)
+{
+    return s->progress && s->progress(merge_pipe_written(s->pipe)) ? err_set(s->e, "stopped") : 0;
+}
+
+static int stream_copy(const struct stream *s, const struct merge_item *item)
+{
+    const struct st_file *file = model_folder_shard(s->m->model->folder, item->base);
+    size_t step = (size_t)CHUNK * 4, size = dtype_size(item->base->type);
+    for (uint64_t at = 0; at < item->base->size; at += step) {
+        struct st_tensor part = *item->base;
+        size_t len = item->base->size - at < step ? (size_t)(item->base->size - at) : step;
+        part.data = (const char *)item->base->data + at;
+        part.numel = size ? (int64_t)(len / size) : 0;
+        if (manifest_find_nonfinite(&part) >= 0)
+            return bad_value(s, item);
+        if (merge_pipe_put(s->pipe, part.data, len, NULL, file) < 0 || go_on(s) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int stream_computed(const struct stream *s, const struct merge_item *item, const struct merge_factors *f)
+{
+    const struct st_file *file = model_folder_shard(s->m->model->folder, item->base);
+    size_t size = dtype_size(item->type), from_size = dtype_size(item->base->type);
+    int threads = threads_count() > 2 ? threads_count() - 1 : 1; /* the writer is one more */
+    for (int64_t at = 0; at < item->base->numel; at += CHUNK) {
+        int64_t n = item->base->numel - at < CHUNK ? item->base->numel - at : CHUNK;
+        char *out = mem_array(NULL, (size_t)n, size);
+        int good = 1;
+#pragma omp parallel for schedule(dynamic) reduction(& : good) num_threads(threads)
+        for (int64_t b = 0; b < n; b += BLOCK)
+            good &= merge_compute(item, f, at + b, n - b < BLOCK ? n - b : BLOCK, out + (size_t)b * size);
+        st_drop(file, (const char *)item->base->data + (size_t)at * from_size, (size_t)n * from_size);
+        if (!good) {
+            free(out);
+            return bad_value(s, item);
+        }
+        if (merge_pipe_put(s->pipe, out, (size_t)n * size, out, NULL) < 0 || go_on(s) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int stream_item(const struct stream *s, const char *name)
+{
+    struct merge_item key = {.name = (char *)name};
+    int low = 0, high = s->m->n_items - 1;
+    while (low < high) { /* it is there: the list was made from the items */
+        int middle = (low + high) / 2;
+        if (strcmp(s->m->items[middle].name, key.name) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    const struct merge_item *item = &s->m->items[low];
+    if (!item->n_terms && !item->n_extras && item->type == item->base->type)
+        return stream_copy(s, item);
+    struct merge_factors f;
+    merge_factors_init(&f, item);
+    int r = stream_computed(s, item, &f);
+    merge_factors_release(&f);
+    return r;
+}
+
+static struct st_tensor *declare(const struct merge *m)
+{
+    struct st_tensor *list = mem_zalloc((size_t)m->n_items + 1, sizeof *list);
+    for (int i = 0; i < m->n_items; i++) {
+        const struct merge_item *item = &m->items[i];
+        list[i] = *item->base;
+        list[i].name = item->name;
+        list[i].type = item->type;
+        if (item->type != item->base->type)
+            strcpy(list[i].type_name, dtype_name(item->type));
+    }
+    return list;
+}
+
+static int write_weights(struct merge *m, const char *dir, const char *record, int (*progress)(int64_t bytes), struct err *e)
+{
+    struct st_tensor *list = declare(m);
+    struct model_writer *w = model_writer_begin(dir, list, m->n_items, m->max_shard, record, e);
+    struct merge_pipe *pipe = w ? merge_pipe_new(w) : NULL;
+    int r = -1;
+    if (w && !pipe)
+        err_set(e, "%s: cannot start a thread", dir);
+    if (pipe) {
+        struct stream s = {m, pipe, progress, e};
+        r = 0;
+        for (int i = 0; i < m->n_items && r == 0; i++)
+            r = stream_item(&s, list[i].name);
+        if (merge_pipe_end(pipe, e) < 0)
+            r = -1;
+    }
+    if (r == 0)
+        r = model_writer_end(w, e);
+    else
+        model_writer_free(w);
+    free(list);
+    return r;
+}
+
+int merge_write(struct merge *m, const char *dir, const char *tool, const char *options, int (*progress)(int64_t bytes), struct err *e)
+{
+    if (model_folder_copy_files(m->model->folder->dir, dir, false, e) < 0 || write_config(m, dir, e) < 0)
+        return -1;
+    char *record = provenance(m, tool, options, e);
+    int r = record ? write_weights(m, dir, record, progress, e) : -1;
+    free(record);
+    return r;
+}

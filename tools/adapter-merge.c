@@ -1,0 +1,148 @@
+/* adapter-merge: add LoRA adapters into the model they were made for. */
+#include <limits.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/file.h"
+#include "base/mem.h"
+#include "cli/msg.h"
+#include "cli/opt.h"
+#include "cli/outfile.h"
+#include "cli/progress.h"
+#include "cli/summary.h"
+#include "format/model_writer.h"
+#include "model/merge.h"
+
+static struct {
+    const char *weights, *type;
+    int64_t max_shard;
+} o = {.type = "keep", .max_shard = MODEL_MAX_SHARD};
+
+static const struct opt options[] = {
+    {OPT_STRING, 'w', "weights", &o.weights, "W,...", "factor of each adapter's change, one per ADAPTER (1 each)"},
+    {OPT_CHOICE, 0, "dtype", &o.type, "bf16|f16|f32|keep", "type of the stored weights (keep)"},
+    {OPT_SIZE, 0, "max-shard", &o.max_shard, "SIZE", "bytes of tensors per file (5G)", .min = 1, .max = 1e18},
+    OPT_END};
+
+static const struct cli_tool tool = {
+    "adapter-merge", "-m DIR -o DIR [options] ADAPTER...", "add LoRA adapters into the model they were made for", options,
+    CLI_OUTPUT | CLI_THREADS | CLI_SUMMARY | CLI_MODEL | CLI_PLAN,
+    {"adapter-merge -m model/ -o merged/ adapter/", "adapter-merge -m model/ -o both/ --weights 1,0.5 first/ second/"}};
+
+static double *parse_weights(int n)
+{
+    double *weights = mem_array(NULL, (size_t)n, sizeof *weights);
+    const char *p = o.weights;
+    for (int i = 0; i < n; i++) {
+        char *end = NULL;
+        weights[i] = p ? strtod(p, &end) : 1;
+        if (p && (end == p || !isfinite(weights[i]) || (*end && *end != ',')))
+            die_usage("--weights %s: expected numbers with commas between them", o.weights);
+        if (p && (*end == ',') != (i + 1 < n))
+            die_usage("--weights %s: expected %d number%s, one for each adapter", o.weights, n, n == 1 ? "" : "s");
+        p = p ? end + 1 : NULL;
+    }
+    return weights;
+}
+
+static int parse_type(void)
+{
+    return !strcmp(o.type, "bf16") ? DTYPE_BF16 : !strcmp(o.type, "f16") ? DTYPE_F16 : !strcmp(o.type, "f32") ? DTYPE_F32 : -1;
+}
+
+/* With --force the output is replaced as a whole: it must neither be an input nor hold one. */
+static void refuse_overlap(const char *input)
+{
+    char to[PATH_MAX], from[PATH_MAX];
+    if (!realpath(cli.output, to) || !realpath(input, from))
+        return;
+    size_t n = strlen(to);
+    if (!strncmp(from, to, n) && (from[n] == 0 || from[n] == '/' || !strcmp(to, "/")))
+        die("%s: the output %s the input %s", cli.output, from[n] ? "holds" : "is", input);
+}
+
+static void check_space(const struct merge_plan *p)
+{
+    long long have = outfile_free_space(cli.output), need = p->bytes + 1000000 + 500LL * p->n_tensors;
+    if (have >= 0 && have < need)
+        die("%s: the merged model needs %lld bytes of disk, %lld are free", cli.output, need, have);
+}
+
+static void print_plan(const struct merge_plan *p)
+{
+    long long have = outfile_free_space(cli.output), need = p->bytes + 1000000 + 500LL * p->n_tensors;
+    printf("tensors  %d, %d of them changed\n", p->n_tensors, p->n_changed);
+    printf("disk     %lld bytes, %lld free\n", need, have);
+    printf("memory   at most %lld bytes\n", 2 * (long long)p->largest + (64LL << 20));
+    if (p->untied)
+        printf("lm_head  is split from the embedding\n");
+    exit(cli_end(have >= 0 && have < need ? EXIT_FAILED : EXIT_DONE));
+}
+
+static int show_progress(int64_t bytes)
+{
+    progress_step(bytes >> 20, 0, "");
+    return 0;
+}
+
+static char *options_json(const double *weights, int n)
+{
+    struct buf b = BUF_INIT;
+    buf_printf(&b, "{\"dtype\":\"%s\",\"max_shard\":%lld,\"weights\":[", o.type, (long long)o.max_shard);
+    for (int i = 0; i < n; i++)
+        buf_printf(&b, "%s%.17g", i ? "," : "", weights[i]);
+    buf_add_str(&b, "]}");
+    return buf_detach(&b);
+}
+
+static void report(const struct merge_plan *p, int n)
+{
+    char size[32], peak[32];
+    progress_format_bytes(size, sizeof size, (double)p->bytes);
+    progress_format_bytes(peak, sizeof peak, (double)progress_peak_memory());
+    summary_count("adapters", n);
+    summary_count("tensors", p->n_tensors);
+    summary_count("changed", p->n_changed);
+    summary_count("bytes", p->bytes);
+    summary_count("untied", p->untied);
+    msg_info("%s: %d tensors, %d changed, %s in %.1f s, peak memory %s", cli.output, p->n_tensors, p->n_changed, size, progress_seconds(), peak);
+}
+
+int main(int argc, char **argv)
+{
+    struct err e = ERR_INIT;
+    int first = cli_begin(&tool, argc, argv), n = argc - first;
+    if (!cli.model || (!cli.output && !cli.plan) || n < 1)
+        die_usage("expected -m DIR, -o DIR and at least one ADAPTER");
+    if (!cli.output)
+        cli.output = ".";
+    double *weights = parse_weights(n);
+    for (int i = first - 1; i < argc && !cli.plan; i++)
+        refuse_overlap(i < first ? cli.model : argv[i]);
+    struct merge_options mo = {cli.model, (const char *const *)argv + first, weights, n, parse_type(), o.max_shard};
+    struct merge *m = merge_open(&mo, &e);
+    if (!m)
+        die_err(&e);
+    struct merge_plan p = merge_plan(m);
+    if (cli.plan)
+        print_plan(&p);
+    check_space(&p);
+    msg_verbose("%s: %d adapter%s change %d of %d tensors", cli.model, n, n == 1 ? "" : "s", p.n_changed, p.n_tensors);
+    if (p.untied)
+        msg_info("the output layer is tied to the embedding and an adapter changes one of them: they are written apart");
+    struct outdir *d = outdir_open(cli.output, cli.force, &e);
+    if (!d)
+        die_err(&e);
+    char *record = options_json(weights, n);
+    progress_begin("MiB", 0, p.bytes >> 20);
+    if (merge_write(m, outdir_path(d), tool.name, record, show_progress, &e) < 0 || outdir_commit(d, &e) < 0)
+        die_err(&e);
+    progress_end();
+    free(record);
+    free(weights);
+    merge_close(m);
+    report(&p, n);
+    return cli_end(EXIT_DONE);
+}
