@@ -140,6 +140,16 @@ static float type_limit(enum dtype t)
     return t == DTYPE_F16 ? 65520.0f : t == DTYPE_BF16 ? 0x1.ffp127f : INFINITY;
 }
 
+/* A weight that the adapter brings is held in the model's type before a delta is added to it, as in PEFT. */
+static void round_to_type(float *v, enum dtype type, int n)
+{
+    uint16_t half[TILE];
+    if (type == DTYPE_F32)
+        return;
+    dtype_from_f32(half, type, v, (size_t)n);
+    dtype_to_f32(v, half, type, (size_t)n);
+}
+
 static void mix_extras(float *w, const struct merge_item *item, int64_t first, int n)
 {
     float rest = 1, other[TILE];
@@ -153,6 +163,8 @@ static void mix_extras(float *w, const struct merge_item *item, int64_t first, i
         for (int j = 0; j < n; j++)
             w[j] += item->extras[i].weight * other[j];
     }
+    if (item->n_terms)
+        round_to_type(w, item->type, n);
 }
 
 /* Columns [column, column + n) of one row; `at` counts elements of the whole tensor. */
