@@ -107,6 +107,7 @@ static void report(const struct merge_plan *p, int n)
     summary_count("changed", p->n_changed);
     summary_count("bytes", p->bytes);
     summary_count("untied", p->untied);
+    summary_count("peak_memory", progress_peak_memory());
     msg_info("%s: %d tensors, %d changed, %s in %.1f s, peak memory %s", cli.output, p->n_tensors, p->n_changed, size, progress_seconds(), peak);
 }
 

@@ -4,6 +4,7 @@
  * The FAULT_AT-th call of FAULT_CALL (write, read, fsync, rename, open, close, malloc) fails; with FAULT_STICKY also all later
  * ones. FAULT_MATCH limits this to files whose path contains it; without it the standard descriptors are left alone. With
  * FAULT_COUNT=FILE nothing fails and the number of calls is appended to FILE at exit: that is how far FAULT_AT need go.
+ * FAULT_FREE=N: file systems have N bytes free, whatever else is set.
  * FAULT_KILL: die by SIGKILL instead of failing the call. rename stands for renameat2 too, open for fopen and mkdir, malloc
  * for calloc and realloc, write for fwrite, fflush and fclose (stdio's own system calls cannot be reached from here). */
 #include <dlfcn.h>
@@ -15,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -106,6 +108,17 @@ int close(int fd)
     int r = REAL(close)(fd), saved = bad ? error : errno;
     errno = saved;
     return bad ? -1 : r;
+}
+
+int statvfs(const char *restrict path, struct statvfs *restrict s)
+{
+    const char *free_bytes = getenv("FAULT_FREE");
+    int r = REAL(statvfs)(path, s);
+    if (r == 0 && free_bytes) {
+        s->f_frsize = 1;
+        s->f_bavail = strtoul(free_bytes, NULL, 10);
+    }
+    return r;
 }
 
 int rename(const char *from, const char *to)
