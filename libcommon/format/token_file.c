@@ -7,6 +7,7 @@
 
 #include "base/bytes.h"
 #include "base/mem.h"
+#include "base/version.h"
 #include "format/token_layout.h"
 
 /* token_file_sample() hands out the ids as they lie in the file. */
@@ -116,8 +117,8 @@ static int read_header(struct token_file *t, uint64_t *records, struct err *e)
         return err_set(e, "%s: is empty (did the program that writes it fail?)", t->path);
     if (size < 8 || memcmp(d, TOKEN_MAGIC, 8) != 0)
         return err_set(e, "%s: not a token file (tok-encode writes them)", t->path);
-    if (size >= 12 && get_le32(d + 8) != TOKEN_FILE_VERSION)
-        return err_set(e, "%s: token file version %u, this program reads version %d", t->path, get_le32(d + 8), TOKEN_FILE_VERSION);
+    if (size >= 12 && get_le32(d + 8) != VERSION_TOKEN_FILE)
+        return err_set(e, "%s: token file version %u, this program reads version %d", t->path, get_le32(d + 8), VERSION_TOKEN_FILE);
     if (size < TOKEN_HEADER_FIXED + TOKEN_TAIL || memcmp(d + size - 8, TOKEN_END_MARK, 8) != 0 || size % 8)
         return err_set(e, "%s: truncated: no end marker at byte %zu", t->path, size);
     if (get_le32(d + 12) != TOKEN_KIND_SAMPLES)

@@ -23,7 +23,6 @@
 #include "base/file.h"
 #include "base/sha256.h"
 
-#define TOKEN_FILE_VERSION 1
 #define TOKEN_FILE_MAX_VOCAB (1 << 30)
 #define TOKEN_FILE_MAX_SAMPLE (1 << 28) /* tokens */
 

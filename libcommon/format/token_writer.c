@@ -5,6 +5,7 @@
 
 #include "base/bytes.h"
 #include "base/mem.h"
+#include "base/version.h"
 #include "format/token_file.h"
 #include "format/token_layout.h"
 
@@ -51,7 +52,7 @@ static int write_header(struct token_writer *w, const char *json, struct err *e)
     size_t len = strlen(json);
     unsigned char fixed[TOKEN_HEADER_FIXED] = {0};
     memcpy(fixed, TOKEN_MAGIC, 8);
-    put_le32(fixed + 8, TOKEN_FILE_VERSION);
+    put_le32(fixed + 8, VERSION_TOKEN_FILE);
     put_le32(fixed + 12, TOKEN_KIND_SAMPLES);
     put_le32(fixed + 16, (uint32_t)len);
     if (put(w, fixed, sizeof fixed, e) < 0 || put(w, json, len, e) < 0)

@@ -7,6 +7,7 @@
 
 #include "base/input.h"
 #include "base/mem.h"
+#include "base/version.h"
 #include "text/utf8.h"
 
 static const char *const kind_names[] = {"samples", "prompts"};
@@ -36,7 +37,7 @@ void chat_stream_put_header(struct buf *b, const struct chat_stream_header *h)
 {
     json_t *template = h->template_name ? json_pack("{s:o, s:s}", "name", string_of(h->template_name), "sha256", h->template_hash) : json_null();
     json_t *options = h->options ? json_loads(h->options, 0, NULL) : json_object();
-    put_json(b, json_pack("{s:i, s:s, s:s, s:o, s:o}", "chat_stream", CHAT_STREAM_VERSION, "kind", kind_names[h->kind], "tool", "finetools " FINETOOLS_VERSION,
+    put_json(b, json_pack("{s:i, s:s, s:s, s:o, s:o}", "chat_stream", VERSION_CHAT_STREAM, "kind", kind_names[h->kind], "tool", "finetools " FINETOOLS_VERSION,
                           "template", template, "options", options ? options : json_object()));
 }
 
@@ -107,9 +108,9 @@ static int parse_header(struct chat_stream *s, json_t *j, struct chat_stream_hea
     json_t *version = json_object_get(j, "chat_stream"), *template = json_object_get(j, "template"), *options = json_object_get(j, "options");
     if (!json_is_integer(version))
         return err_set(e, "%s: line %lld: not a chat stream (fmt-chat writes them)", input_name(s->in), (long long)s->line);
-    if (json_integer_value(version) != CHAT_STREAM_VERSION)
+    if (json_integer_value(version) != VERSION_CHAT_STREAM)
         return err_set(e, "%s: line %lld: chat stream version %lld, this program reads version %d", input_name(s->in), (long long)s->line,
-                       (long long)json_integer_value(version), CHAT_STREAM_VERSION);
+                       (long long)json_integer_value(version), VERSION_CHAT_STREAM);
     if (!kind || (strcmp(kind, kind_names[0]) && strcmp(kind, kind_names[1])))
         return fail(s, e, "header: \"kind\" is not \"samples\" or \"prompts\"");
     h->kind = strcmp(kind, kind_names[0]) ? CHAT_PROMPTS : CHAT_SAMPLES;

@@ -22,7 +22,6 @@
 #include "base/err.h"
 #include "base/sha256.h"
 
-#define CHAT_STREAM_VERSION 1
 #define CHAT_STREAM_START "{\"chat_stream\":" /* every stream begins with these bytes */
 #define CHAT_STREAM_MAX_LINE (256 << 20)
 
