@@ -78,7 +78,7 @@ static int add_raw(struct responder *r, struct jobs *j, json_t *record, struct e
 static int add_chat(struct responder *r, struct jobs *j, json_t *record, struct err *e)
 {
     struct chat_data d;
-    if (chat_data_convert(record, CHAT_DATA_AUTO, &d, e) < 0) {
+    if (chat_data_convert(record, CHAT_DATA_AUTO, true, &d, e) < 0) {
         json_decref(record);
         return -1;
     }

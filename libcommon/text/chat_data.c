@@ -66,7 +66,7 @@ static json_t *alpaca_user(const json_t *instruction, const json_t *input)
     return user;
 }
 
-static int from_alpaca(const json_t *record, json_t *messages, json_t *sample, struct err *e)
+static int from_alpaca(const json_t *record, bool prompt, json_t *messages, json_t *sample, struct err *e)
 {
     const json_t *instruction, *input, *output;
     int a = text_of(record, "instruction", &instruction, e), b = text_of(record, "input", &input, e), c = text_of(record, "output", &output, e);
@@ -74,12 +74,13 @@ static int from_alpaca(const json_t *record, json_t *messages, json_t *sample, s
         return -1;
     if (a + b == 0)
         return err_set(e, "\"instruction\" and \"input\" are both empty");
-    if (c == 0)
+    if (c == 0 && !prompt)
         return err_set(e, output ? "\"output\" is empty" : "has no \"output\"");
     if (add_system(messages, record, e) < 0 || add_history(messages, json_object_get(record, "history"), e) < 0)
         return -1;
     json_array_append_new(messages, alpaca_user(a ? instruction : NULL, b ? input : NULL));
-    json_array_append_new(messages, chat_message_new("assistant", output));
+    if (c == 1)
+        json_array_append_new(messages, chat_message_new("assistant", output));
     return chat_messages_tools(sample, json_object_get(record, "tools"), e);
 }
 
@@ -98,27 +99,28 @@ static int from_messages(const json_t *record, json_t *messages, json_t *sample,
 }
 
 /* Two strings are raw text; two lists are one conversation of which only the completion bears loss. */
-static int from_completion(const json_t *record, struct chat_data *d, struct err *e)
+static int from_completion(const json_t *record, bool want_prompt, struct chat_data *d, struct err *e)
 {
     const json_t *prompt, *completion;
-    if (json_is_array(json_object_get(record, "prompt")) && json_is_array(json_object_get(record, "completion"))) {
+    completion = json_object_get(record, "completion");
+    if (json_is_array(json_object_get(record, "prompt")) && (json_is_array(completion) || (want_prompt && !completion))) {
         json_t *messages = json_array();
         d->sample = json_pack("{s:o}", "messages", messages);
         d->train_last = true;
-        if (json_array_size(json_object_get(record, "completion")) != 1)
-            return err_set(e, "\"completion\" has %zu messages, expected one", json_array_size(json_object_get(record, "completion")));
+        if (completion && json_array_size(completion) != 1)
+            return err_set(e, "\"completion\" has %zu messages, expected one", json_array_size(completion));
         if (chat_messages_add(messages, json_object_get(record, "prompt"), "prompt", e) < 0 ||
-            chat_messages_add(messages, json_object_get(record, "completion"), "completion", e) < 0)
+            (completion && chat_messages_add(messages, completion, "completion", e) < 0))
             return -1;
         return chat_messages_tools(d->sample, json_object_get(record, "tools"), e);
     }
     int a = text_of(record, "prompt", &prompt, e), b = text_of(record, "completion", &completion, e);
     if (a < 0 || b < 0)
         return -1;
-    if (!prompt || b == 0)
+    if (!prompt || (b == 0 && !want_prompt))
         return err_set(e, !prompt ? "has no \"prompt\"" : completion ? "\"completion\" is empty" : "has no \"completion\"");
     d->prompt = json_incref((json_t *)prompt);
-    d->text = json_incref((json_t *)completion);
+    d->text = b ? json_incref((json_t *)completion) : NULL;
     return 0;
 }
 
@@ -132,7 +134,7 @@ static int from_text(const json_t *record, struct chat_data *d, struct err *e)
     return 0;
 }
 
-static int recognise(const json_t *record, enum chat_data_format *format, struct err *e)
+static int recognise(const json_t *record, bool prompt, enum chat_data_format *format, struct err *e)
 {
     if (has(record, "chosen") || has(record, "rejected"))
         return err_set(e, "is a preference pair (\"chosen\", \"rejected\"), not a sample of one conversation (-F trains on it as one)");
@@ -144,7 +146,7 @@ static int recognise(const json_t *record, enum chat_data_format *format, struct
         *format = CHAT_DATA_SHAREGPT;
     else if (has(record, "instruction"))
         *format = CHAT_DATA_ALPACA;
-    else if (has(record, "prompt") && has(record, "completion"))
+    else if (has(record, "prompt") && (prompt || has(record, "completion")))
         *format = CHAT_DATA_PROMPT_COMPLETION;
     else if (has(record, "text"))
         *format = CHAT_DATA_TEXT;
@@ -162,18 +164,18 @@ enum chat_data_format chat_data_format(const char *name)
     return CHAT_DATA_AUTO;
 }
 
-int chat_data_convert(const json_t *record, enum chat_data_format format, struct chat_data *d, struct err *e)
+int chat_data_convert(const json_t *record, enum chat_data_format format, bool prompt, struct chat_data *d, struct err *e)
 {
     *d = (struct chat_data){0};
-    int r = format == CHAT_DATA_AUTO ? recognise(record, &format, e) : 0;
+    int r = format == CHAT_DATA_AUTO ? recognise(record, prompt, &format, e) : 0;
     if (r == 0 && format == CHAT_DATA_PROMPT_COMPLETION) {
-        r = from_completion(record, d, e);
+        r = from_completion(record, prompt, d, e);
     } else if (r == 0 && format == CHAT_DATA_TEXT) {
         r = from_text(record, d, e);
     } else if (r == 0) {
         json_t *messages = json_array();
         d->sample = json_pack("{s:o}", "messages", messages);
-        r = format == CHAT_DATA_ALPACA     ? from_alpaca(record, messages, d->sample, e)
+        r = format == CHAT_DATA_ALPACA     ? from_alpaca(record, prompt, messages, d->sample, e)
             : format == CHAT_DATA_SHAREGPT ? from_sharegpt(record, messages, d->sample, e)
                                            : from_messages(record, messages, d->sample, e);
     }

@@ -2,7 +2,7 @@
  * or raw text that no template touches.
  *
  *     struct chat_data d;
- *     if (chat_data_convert(record, CHAT_DATA_AUTO, &d, &err) == 0) { ... d.sample or d.prompt, d.text ...; chat_data_release(&d); }
+ *     if (chat_data_convert(record, CHAT_DATA_AUTO, false, &d, &err) == 0) { ... d.sample or d.prompt, d.text ...; chat_data_release(&d); }
  *
  * alpaca             instruction, input, output, system, history [[user, assistant], ...]
  * sharegpt           conversations [{from, value}], system, tools
@@ -29,11 +29,12 @@ enum chat_data_format { CHAT_DATA_AUTO, CHAT_DATA_ALPACA, CHAT_DATA_SHAREGPT, CH
 struct chat_data {
     json_t *sample;        /* {"messages": ..., "tools": ...}: owned; NULL for raw text */
     bool train_last;       /* only the last message bears loss (prompt-completion made of messages) */
-    json_t *prompt, *text; /* raw text: strings, owned; prompt is not trained and may be NULL */
+    json_t *prompt, *text; /* raw text: strings, owned; prompt is not trained and may be NULL; text may be NULL when only a prompt was asked for */
 };
 
 enum chat_data_format chat_data_format(const char *name); /* one of CHAT_DATA_FORMATS */
-int chat_data_convert(const json_t *record, enum chat_data_format format, struct chat_data *d, struct err *e) MUST_CHECK;
+/* prompt: the answer (output, completion) may be missing. */
+int chat_data_convert(const json_t *record, enum chat_data_format format, bool prompt, struct chat_data *d, struct err *e) MUST_CHECK;
 void chat_data_release(struct chat_data *d);
 
 #endif

@@ -15,7 +15,7 @@ static int load(const struct chat_job *job, const struct record *r, struct chat_
     json_t *record = record_parse(r, e);
     if (!record)
         return -1;
-    int k = chat_data_convert(record, job->format, d, e);
+    int k = chat_data_convert(record, job->format, job->options.generation_prompt, d, e);
     json_decref(record);
     return k < 0 ? at_record(r, e) : 0;
 }

@@ -8,7 +8,7 @@
 #include "text/records.h"
 
 /* What comes out, as JSON: the sample, or [prompt, text]; or the error. */
-static char *convert(const char *text, const char *format)
+static char *convert(const char *text, const char *format, bool prompt)
 {
     struct err e = ERR_INIT;
     struct chat_data d;
@@ -16,10 +16,10 @@ static char *convert(const char *text, const char *format)
     char *s = NULL;
     if (!j)
         return mem_strdup("not JSON: mend the test");
-    if (chat_data_convert(j, chat_data_format(format), &d, &e) < 0) {
+    if (chat_data_convert(j, chat_data_format(format), prompt, &d, &e) < 0) {
         s = mem_strdup(e.text);
     } else {
-        out = d.sample ? json_incref(d.sample) : d.prompt ? json_pack("[O, O]", d.prompt, d.text) : json_pack("[O]", d.text);
+        out = d.sample ? json_incref(d.sample) : d.prompt ? json_pack("[O, O?]", d.prompt, d.text) : json_pack("[O]", d.text);
         char *dump = json_dumps(out, JSON_COMPACT);
         s = mem_printf("%s%s", dump, d.train_last ? " last" : "");
         free(dump);
@@ -32,7 +32,7 @@ static char *convert(const char *text, const char *format)
 
 static void gives(const char *text, const char *format, const char *want, const char *what)
 {
-    char *got = convert(text, format);
+    char *got = convert(text, format, false);
     is_str(got, want, what);
     free(got);
 }
@@ -125,6 +125,21 @@ static void test_raw(void)
     gives("{\"prompt\":\"x\"}", "text", "has no \"text\"", "text that is not there");
 }
 
+static void asks(const char *text, const char *want, const char *what)
+{
+    char *got = convert(text, "auto", true);
+    is_str(got, want, what);
+    free(got);
+}
+
+static void test_prompts(void)
+{
+    asks("{\"instruction\":\"a\"}", "{\"messages\":[{\"role\":\"user\",\"content\":\"a\",\"instruction\":\"a\",\"input\":\"\"}]}", "an instruction alone");
+    asks("{\"prompt\":\"a\"}", "[\"a\",null]", "a prompt alone");
+    asks("{\"prompt\":[{\"role\":\"user\",\"content\":\"a\"}]}", "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}]} last", "a prompt of messages alone");
+    asks("{\"completion\":\"a\"}", "has none of the keys instruction, conversations, messages, prompt with completion, text", "no prompt");
+}
+
 static void test_refused(void)
 {
     SAYS("{\"question\":\"a\"}", "has none of the keys instruction, conversations, messages, prompt with completion, text");
@@ -147,7 +162,7 @@ static void test_real(const char *name, int64_t want, bool raw)
         while (records_next(s, &r, &e) == 1) {
             struct chat_data d;
             json_t *j = record_parse(&r, &e);
-            if (!j || chat_data_convert(j, CHAT_DATA_AUTO, &d, &e) < 0 || (d.sample == NULL) != raw)
+            if (!j || chat_data_convert(j, CHAT_DATA_AUTO, false, &d, &e) < 0 || (d.sample == NULL) != raw)
                 break;
             n++;
             chat_data_release(&d);
@@ -167,6 +182,7 @@ int main(void)
     test_sharegpt();
     test_messages();
     test_raw();
+    test_prompts();
     test_refused();
     test_real("alpaca_en_demo.json", 999, false);
     test_real("huanhuan.json", 3729, false);
