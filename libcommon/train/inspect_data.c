@@ -1,0 +1,97 @@
+/* Descriptions of token files and chat streams. Reading them checks them. */
+#include <string.h>
+
+#include "format/token_file.h"
+#include "text/chat_stream.h"
+#include "train/inspect_impl.h"
+
+static void add_hash(json_t *to, const char *key, const char *hash)
+{
+    if (hash && hash[0])
+        json_object_set_new(to, key, json_string(hash));
+}
+
+static void add_options(json_t *to, const char *text)
+{
+    json_t *options = text ? json_loads(text, 0, NULL) : NULL;
+    if (options)
+        json_object_set_new(to, "options", options);
+}
+
+int inspect_token_file(json_t *to, const char *path, bool verify, struct err *e)
+{
+    struct token_file *t = token_file_open(path, e);
+    if (!t)
+        return -1;
+    json_object_set_new(to, "samples", json_integer(t->n_samples));
+    json_object_set_new(to, "tokens", json_integer(t->n_tokens));
+    json_object_set_new(to, "trained_tokens", json_integer(t->n_trained));
+    json_object_set_new(to, "longest", json_integer(t->longest));
+    json_object_set_new(to, "vocab", json_integer(t->provenance.vocab));
+    add_hash(to, "tokenizer", t->provenance.tokenizer);
+    add_hash(to, "template", t->provenance.template_hash);
+    add_hash(to, "input", t->provenance.input);
+    add_hash(to, "hash", t->hash);
+    add_options(to, t->provenance.options);
+    if (verify)
+        inspect_add_verified(to, true, (int64_t)t->map.size, "every record, the counts and the checksum agree");
+    token_file_close(t);
+    return 0;
+}
+
+static int count_samples(struct chat_stream *s, int64_t *samples, int64_t *trained, struct err *e)
+{
+    struct chat_sample sample = {0};
+    const char *line;
+    size_t len;
+    int64_t number;
+    int r;
+    while ((r = chat_stream_next(s, &line, &len, &number, e)) == 1) {
+        if (chat_sample_parse(line, len, &sample, e) < 0) {
+            r = err_prefix(e, "%s: line %lld", chat_stream_name(s), (long long)number);
+            break;
+        }
+        ++*samples;
+        for (size_t i = 0; i < sample.n_parts; i++)
+            *trained += sample.parts[i].train ? (int64_t)(sample.parts[i].end - sample.parts[i].start) : 0;
+    }
+    chat_sample_release(&sample);
+    return r;
+}
+
+/* A stream of samples, or of prompts: opening it as the one fails when it is the other. */
+static struct chat_stream *open_stream(const char *path, struct err *e)
+{
+    struct err first = ERR_INIT;
+    struct chat_stream *s = chat_stream_open(path, CHAT_SAMPLES, &first);
+    if (!s && !(s = chat_stream_open(path, CHAT_PROMPTS, e)))
+        *e = first;
+    return s;
+}
+
+int inspect_chat_stream(json_t *to, const char *path, bool verify, struct err *e)
+{
+    int64_t samples = 0, trained = 0;
+    char hash[SHA256_HEX];
+    struct chat_stream *s = open_stream(path, e);
+    if (!s)
+        return -1;
+    const struct chat_stream_header *h = chat_stream_header(s);
+    json_object_set_new(to, "holds", json_string(h->kind == CHAT_PROMPTS ? "prompts" : "samples"));
+    if (h->template_name)
+        json_object_set_new(to, "template_name", json_string(h->template_name));
+    add_hash(to, "template", h->template_hash);
+    add_options(to, h->options);
+    int r = count_samples(s, &samples, &trained, e);
+    if (r == 0) {
+        chat_stream_hash(s, hash);
+        json_object_set_new(to, "samples", json_integer(samples));
+        json_object_set_new(to, "trained_bytes", json_integer(trained));
+        json_object_set_new(to, "skipped", json_integer(chat_stream_skipped(s)));
+        json_object_set_new(to, "hash", json_string(hash));
+        if (verify)
+            inspect_add_verified(to, true, 0, "every record and the counts at the end agree");
+    }
+    chat_stream_close(s);
+    return r;
+}
