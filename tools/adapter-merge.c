@@ -14,16 +14,20 @@
 #include "cli/summary.h"
 #include "format/model_writer.h"
 #include "model/merge.h"
+#include "train/merge_check.h"
 
 static struct {
-    const char *weights, *type;
+    const char *weights, *type, *check;
     int64_t max_shard;
-} o = {.type = "keep", .max_shard = MODEL_MAX_SHARD};
+    double max_kl;
+} o = {.type = "keep", .max_shard = MODEL_MAX_SHARD, .max_kl = 1e-3};
 
 static const struct opt options[] = {
     {OPT_STRING, 'w', "weights", &o.weights, "W,...", "factor of each adapter's change, one per ADAPTER (1 each)"},
     {OPT_CHOICE, 0, "dtype", &o.type, "bf16|f16|f32|keep", "type of the stored weights (keep)"},
     {OPT_SIZE, 0, "max-shard", &o.max_shard, "SIZE", "bytes of tensors per file (5G)", .min = 1, .max = 1e18},
+    {OPT_STRING, 0, "check", &o.check, "FILE.tok", "compare with base and adapters over this token file before the result appears"},
+    {OPT_REAL, 0, "max-kl", &o.max_kl, "X", "largest mean divergence that --check accepts, in nats (1e-3)", .min = 0, .max = 1e9},
     OPT_END};
 
 static const struct cli_tool tool = {
@@ -97,6 +101,22 @@ static char *options_json(const double *weights, int n)
     return buf_detach(&b);
 }
 
+/* The result is still in its temporary folder: when it fails here, nothing of it appears. */
+static void check(const struct merge_options *mo, const char *dir, const struct token_file *t)
+{
+    struct err e = ERR_INIT;
+    struct divergence d;
+    msg_verbose("comparing with the base and its adapters over %lld tokens", (long long)t->n_trained);
+    if (merge_check(mo, dir, t, &d, &e) < 0)
+        die_err(&e);
+    if (!(d.mean <= o.max_kl))
+        die("%s: the merged model differs from the base with its adapters: mean KL %.3g over %lld tokens, at most %g is accepted", o.check, d.mean,
+            (long long)d.rows, o.max_kl);
+    msg_info("%s: mean KL to the base with its adapters %.3g, largest %.3g, over %lld tokens", o.check, d.mean, d.max, (long long)d.rows);
+    summary_real("mean_kl", d.mean);
+    summary_real("max_kl", d.max);
+}
+
 static void report(const struct merge_plan *p, int n)
 {
     char size[32], peak[32];
@@ -122,6 +142,9 @@ int main(int argc, char **argv)
     double *weights = parse_weights(n);
     for (int i = first - 1; i < argc && !cli.plan; i++)
         refuse_overlap(i < first ? cli.model : argv[i]);
+    struct token_file *tokens = o.check ? token_file_open(o.check, &e) : NULL;
+    if (o.check && !tokens)
+        die_err(&e);
     struct merge_options mo = {cli.model, (const char *const *)argv + first, weights, n, parse_type(), o.max_shard};
     struct merge *m = merge_open(&mo, &e);
     if (!m)
@@ -138,12 +161,17 @@ int main(int argc, char **argv)
         die_err(&e);
     char *record = options_json(weights, n);
     progress_begin("MiB", 0, p.bytes >> 20);
-    if (merge_write(m, outdir_path(d), tool.name, record, show_progress, &e) < 0 || outdir_commit(d, &e) < 0)
+    if (merge_write(m, outdir_path(d), tool.name, record, show_progress, &e) < 0)
         die_err(&e);
     progress_end();
     free(record);
-    free(weights);
     merge_close(m);
+    if (tokens)
+        check(&mo, outdir_path(d), tokens);
+    if (outdir_commit(d, &e) < 0)
+        die_err(&e);
+    free(weights);
+    token_file_close(tokens);
     report(&p, n);
     return cli_end(EXIT_DONE);
 }

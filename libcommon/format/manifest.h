@@ -3,6 +3,8 @@
  * Every safetensors file that we write carries, as the metadata "finetools", one JSON object without white space:
  *     tool, version      "lora-train", "0.1.0"
  *     base               fingerprint of the weights that went in (format/model_folder.h)
+ *     config             SHA-256 of their config.json
+ *     adapter            SHA-256 of the adapter that training went on from
  *     tokenizer          SHA-256 of tokenizer.json
  *     template, data     SHA-256 of the chat template, hash of the token file
  *     adapters           [{"name", "weights": hash of adapter_model.safetensors, "weight"}]: what a merge added

@@ -142,7 +142,11 @@ int session_describe(struct session *s, struct err *e)
     describe_options(s, options);
     int r = describe_inputs(s, inputs, e);
     run = json_pack("{s:o,s:o}", "inputs", inputs, "options", options);
-    all = json_pack("{s:s,s:s,s:O,s:O}", "tool", s->c->tool, "version", FINETOOLS_VERSION, "inputs", inputs, "options", options);
+    all = json_pack("{s:s,s:s,s:O}", "tool", s->c->tool, "version", FINETOOLS_VERSION, "options", options);
+    json_object_update(all, inputs); /* as format/manifest.h lays it out */
+    if (json_object_get(all, "model"))
+        json_object_set(all, "base", json_object_get(all, "model"));
+    json_object_del(all, "model");
     char *a = run ? json_dumps(run, JSON_COMPACT | JSON_SORT_KEYS | JSON_REAL_PRECISION(12)) : NULL;
     char *b = all ? json_dumps(all, JSON_COMPACT | JSON_SORT_KEYS | JSON_REAL_PRECISION(12)) : NULL;
     if (r == 0 && (!a || !b))

@@ -173,6 +173,30 @@ run adapter-merge -f -m outer/model -o outer adapter
 has err 'holds the input' 'an output that holds an input'
 ok 'inputs are not touched' diff -r model before
 
+# --check, and an adapter of our trainer.
+cat >chat.jsonl <<'END'
+{"chat_stream":1,"kind":"samples","tool":"t","template":{"name":"chatml","sha256":"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"},"options":{}}
+{"sample":["a.json",1],"spans":[["","<|im_start|>user\n"],["d","Who are you?"],["","<|im_end|>\n"],["dt","A small model"],["t","<|im_end|>"],["","\n"]]}
+{"sample":["a.json",2],"spans":[["d","What is blue?"],["dt","The sky is."]]}
+{"end":{"samples":2,"skipped":0}}
+END
+tok-encode -q -m model -o check.tok chat.jsonl
+run adapter-merge -m model -o proven --check check.tok adapter
+is_status 0 '--check accepts a merge'
+has err 'mean KL' 'and says how far it is off'
+adapter-merge -q --summary s.json -m model -o proven2 --check check.tok --dtype f32 --weights 0.5,2 adapter second
+ok 'in f32 that is nearly nothing' sh -c "sed -n 's/.*\"mean_kl\": \([^,]*\).*/\1/p' s.json | awk '{ exit !(\$1 < 1e-9) }'"
+refused 'mean KL' '--check that fails' adapter-merge -m model -o out.d --check check.tok --max-kl 0 --weights 3 adapter
+refused 'absent.tok' '--check without its file' adapter-merge -m model -o out.d --check absent.tok adapter
+cp -r model spoilt && sed 's/"version"/ "version"/' model/tokenizer.json >spoilt/tokenizer.json
+refused 'check.tok' '--check with the tokens of another tokenizer' adapter-merge -m spoilt -o out.d --check check.tok adapter
+lora-train -q -m model -o trained --steps 2 --rank 4 check.tok
+run adapter-merge -m model -o from-trained --check check.tok trained
+is_status 0 'the adapter that lora-train makes'
+ok 'it says what it was made from' sh -c 'ckpt-info trained | grep -q base_fingerprint'
+refused 'made for the base' 'that adapter on another base' adapter-merge -m other -o out.d trained
+refused 'with a tokenizer with hash' 'that adapter with another tokenizer' adapter-merge -m spoilt -o out.d trained
+
 run adapter-merge -m model -o out.d
 is_status 2 'no adapter is wrong usage'
 run adapter-merge -m model adapter

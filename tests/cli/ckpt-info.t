@@ -86,37 +86,50 @@ damaged 'a NaN' nan "tensor 'lm_head.weight': element 6527 is not a finite numbe
 cp -r "$ROOT/tests/golden/adapters/plain" foreign && flip foreign/adapter_model.safetensors 20 0
 damaged 'a bit in the header of a foreign file' foreign 'foreign'
 
-if has_tool tok-encode && has_tool fmt-chat; then
-    mkdir examples && cd examples && example_files
-    run ckpt-info chat.jsonl
-    is_status 0 'a chat stream'
-    has out 'samples                  8' 'its samples'
-    head -n 3 chat.jsonl >cut.jsonl
-    damaged 'a cut chat stream' cut.jsonl 'cut.jsonl'
-    run ckpt-info --verify train.tok
-    is_status 0 'a token file'
-    has out 'trained_tokens' 'its trained tokens'
-    head -c 200 train.tok >cut.tok
-    damaged 'a cut token file' cut.tok 'cut.tok'
-    cp train.tok bad.tok && flip bad.tok 300 2
-    damaged 'a bit of a token file' bad.tok 'bad.tok'
+cat >chat.jsonl <<'END'
+{"chat_stream":1,"kind":"samples","tool":"t","template":{"name":"chatml","sha256":"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"},"options":{}}
+{"sample":["a.json",1],"spans":[["","<|im_start|>user\n"],["d","Who are you?"],["","<|im_end|>\n"],["dt","A small model"],["t","<|im_end|>"],["","\n"]]}
+{"sample":["a.json",2],"spans":[["d","What is blue?"],["dt","The sky is."]]}
+{"end":{"samples":2,"skipped":0}}
+END
+run ckpt-info chat.jsonl
+is_status 0 'a chat stream'
+has out 'samples                  2' 'its samples'
+head -n 3 chat.jsonl >cut.jsonl
+damaged 'a cut chat stream' cut.jsonl 'cut.jsonl'
+sed 's/"kind":"samples"/"kind":"prompts"/; s/\["dt*",[^]]*\],*//g; s/\["t",[^]]*\],*//g' chat.jsonl | sed '3s/.*/{"sample":["a.json",2],"spans":[["","x"]]}/' >prompts.jsonl
+run ckpt-info prompts.jsonl
+has out 'holds                    prompts' 'a stream of prompts'
+tok-encode -q -m model -o train.tok chat.jsonl
+run ckpt-info --verify train.tok
+is_status 0 'a token file'
+has out 'trained_tokens           25' 'its trained tokens'
+head -c 200 train.tok >cut.tok
+damaged 'a cut token file' cut.tok 'cut.tok'
+cp train.tok bad.tok && flip bad.tok 300 2
+damaged 'a bit of a token file' bad.tok 'bad.tok'
+
+lora-train -q -m model -o run --steps 2 --save-every 1 --rank 4 train.tok
+run ckpt-info --verify run
+is_status 0 'a training run'
+has out 'complete' 'how it stands'
+has out 'base_fingerprint' 'and its adapter'
+checkpoint=$(ls -d run/checkpoint-* | head -1)
+run ckpt-info --verify "$checkpoint"
+is_status 0 'a checkpoint'
+has out 'total_steps' 'how far it is'
+flip "$checkpoint/optimizer.safetensors" 3000 5
+damaged 'a bit of a checkpoint' "$checkpoint" 'optimizer.safetensors'
+damaged 'a bit of a checkpoint in the run' run 'optimizer.safetensors'
+full-train -q -m model -o full --steps 1 train.tok
+run ckpt-info --verify full
+is_status 0 'a full training run'
+has out 'every checksum agrees' 'its model has checksums'
+if command -v zstd >/dev/null; then
+    zstd -q chat.jsonl && run ckpt-info chat.jsonl.zst
+    is_status 0 'a compressed chat stream'
 else
-    skip 'no fmt-chat and tok-encode' 13
-fi
-if has_tool lora-train && [ -d adapter2 ]; then
-    lora-train -q -m model -o run --steps 2 --save-every 1 --rank 4 train.tok
-    run ckpt-info --verify run
-    is_status 0 'a training run'
-    has out 'complete' 'how it stands'
-    checkpoint=$(ls -d run/checkpoint-* | head -1)
-    run ckpt-info --verify "$checkpoint"
-    is_status 0 'a checkpoint'
-    has out 'total_steps' 'how far it is'
-    flip "$checkpoint/optimizer.safetensors" 3000 5
-    damaged 'a bit of a checkpoint' "$checkpoint" 'optimizer.safetensors'
-    damaged 'a bit of a checkpoint in the run' run 'optimizer.safetensors'
-else
-    skip 'no lora-train' 10
+    skip 'no zstd'
 fi
 
 run ckpt-info absent

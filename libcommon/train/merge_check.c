@@ -1,0 +1,64 @@
+#include "train/merge_check.h"
+
+#include "model/lora.h"
+#include "train/checks.h"
+#include "train/plan.h"
+
+struct side {
+    struct model *model;
+    struct plan plan;
+    bool planned;
+};
+
+static int open_side(struct side *s, const char *dir, const struct merge_options *adapters, const struct token_file *t, int64_t rows, struct err *e)
+{
+    const struct plan_wish wish = {rows, "none", INT64_MAX};
+    const struct kernels *k = kernels_open("cpu", e);
+    s->model = k ? model_open(dir, k, e) : NULL;
+    if (!s->model)
+        return -1;
+    model_set_dtype(s->model, "f32");
+    for (int i = 0; adapters && i < adapters->n_adapters; i++)
+        if (model_add_adapter(s->model, adapters->adapters[i], adapters->weights[i], e) < 0)
+            return -1;
+    if (check_tokens(s->model, dir, t, e) < 0 || plan_make(&s->plan, s->model, NULL, &wish, t, NULL, e) < 0)
+        return -1;
+    s->planned = true;
+    return plan_commit(&s->plan, NULL, e);
+}
+
+static void close_side(struct side *s)
+{
+    if (s->planned)
+        plan_release(&s->plan);
+    if (s->model)
+        model_close(s->model);
+}
+
+static int compare(struct side *merged, struct side *reference, const struct token_file *t, struct divergence *r, struct err *e)
+{
+    struct pack p;
+    double sum = 0;
+    int code = 0;
+    pack_init(&p, merged->plan.rows, merged->plan.max_seq);
+    for (int64_t i = 0; i < t->n_samples && code == 0;) {
+        i += pack_fill(&p, t, NULL, i, t->n_samples - i, 0);
+        code = divergence_add(merged->plan.decoder, reference->plan.decoder, &p, merged->model->config.vocab, &sum, r, e);
+    }
+    pack_release(&p);
+    return code;
+}
+
+int merge_check(const struct merge_options *o, const char *merged, const struct token_file *t, struct divergence *r, struct err *e)
+{
+    struct side a = {0}, b = {0};
+    *r = (struct divergence){0};
+    int code = open_side(&a, o->model, o, t, 0, e);
+    if (code == 0)
+        code = open_side(&b, merged, NULL, t, a.plan.rows, e);
+    if (code == 0)
+        code = compare(&b, &a, t, r, e);
+    close_side(&a);
+    close_side(&b);
+    return code;
+}
