@@ -22,18 +22,20 @@
 struct jinja;
 
 /* Origin of a byte of output: 0 the template (and variables other than messages/tools), 1 + i: a string inside variables.messages[i].
- * JINJA_ORIGIN_DATA: another data variable (tools, documents). Strings derived by filters and methods (trim, upper, replace, split, tojson of
+ * JINJA_ORIGIN_DATA: another data variable (tools, documents), and a message's own "role" and "name", which label a turn rather than fill it. Strings derived by filters and methods (trim, upper, replace, split, tojson of
  * a value ...) keep the origin of the text they come from, byte by byte where bytes survive. */
 #define JINJA_ORIGIN_TEMPLATE 0
 #define JINJA_ORIGIN_DATA UINT32_MAX
 
-struct jinja_span { size_t start, end; uint32_t origin; };
+/* turn: 1 + i when the bytes, wherever they came from, were put out while a loop over the messages stood at messages[i] (the turn's header,
+ * its content and its end), 0 when outside of such a loop. */
+struct jinja_span { size_t start, end; uint32_t origin, turn; };
 
 struct jinja_output {
     struct buf text;
-    struct jinja_span *spans;   /* ascending, adjacent, covering the text; neighbours differ in origin */
+    struct jinja_span *spans;   /* ascending, adjacent, covering the text; neighbours differ in origin or turn */
     size_t n_spans, cap_spans;
-    struct jinja_span *generation; /* byte ranges put out by {% generation %} blocks; origin unused */
+    struct jinja_span *generation; /* byte ranges put out by {% generation %} blocks; origin and turn unused */
     size_t n_generation, cap_generation;
 };
 

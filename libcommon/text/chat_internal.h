@@ -1,0 +1,53 @@
+/* Inside of chat rendering: chat_template.c opens, chat_render.c prepares a sample and runs the template, chat_mask.c decides
+ * which bytes bear loss, chat_builtin.c holds the templates that come with the programs. */
+#ifndef TEXT_CHAT_INTERNAL_H
+#define TEXT_CHAT_INTERNAL_H
+
+#include "text/chat.h"
+#include "text/jinja.h"
+
+struct chat_source {
+    char *name; /* "default", "tool_use", ... */
+    struct jinja *jinja;
+    char *prompt; /* what add_generation_prompt adds to a conversation that ends with a user; "" when it adds nothing */
+    char *header; /* what stands before an assistant's content in its own turn; NULL: not known */
+};
+
+struct chat_template {
+    char *name;
+    struct chat_source *sources;
+    size_t n_sources;
+    json_t *tokens;          /* bos_token, eos_token ...: strings */
+    char **specials;         /* control tokens that may end a turn */
+    size_t n_specials, cap_specials;
+    const char **turn_ends;  /* NULL-terminated; point into specials */
+    size_t n_turn_ends;
+    bool fixed;              /* a built-in template: variables and roles are checked by the template itself */
+    char hash[SHA256_HEX];
+};
+
+struct chat_builtin {
+    const char *name;
+    const char *source;
+    const char *bos, *eos;   /* NULL: none */
+    const char *turn_end;
+};
+const struct chat_builtin *chat_builtin_find(const char *name); /* NULL: no such template */
+
+void chat_special_add(struct chat_template *t, const char *token);
+/* Length of the control token at s, 0 when there is none: one of the template's, or anything written <|...|>. */
+size_t chat_special_at(const struct chat_template *t, const char *s, size_t len);
+
+/* messages as transformers gives them to templates (nulls dropped, reasoning under all its names), the system text in front. New reference. */
+json_t *chat_prepare_messages(const json_t *messages, const char *system, struct err *e) MUST_CHECK;
+int chat_run(const struct chat_template *t, const struct chat_source *s, const json_t *sample, json_t *messages, bool prompt, int64_t now,
+             struct jinja_output *out, struct err *e) MUST_CHECK;
+void chat_probe(struct chat_template *t, struct chat_source *s); /* fills prompt, header and, for the first source, turn_ends */
+const struct chat_source *chat_source_for(const struct chat_template *t, const json_t *sample);
+
+/* The bytes of message `index` (an assistant's) that bear loss: its turn from after the header to the end-of-turn token. false: none. */
+bool chat_turn_range(const struct chat_template *t, const struct chat_source *s, const struct jinja_output *out, size_t index, size_t *start, size_t *end);
+int chat_mask(const struct chat_template *t, const struct chat_source *s, const json_t *messages, enum chat_train train, const struct jinja_output *out,
+              struct chat_rendered *r, struct err *e) MUST_CHECK;
+
+#endif
