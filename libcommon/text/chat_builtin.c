@@ -19,10 +19,10 @@
     "{%- set ns = namespace(system='') -%}" \
     "{%- for message in messages -%}{%- if message.role == 'system' -%}{%- set ns.system = ns.system + text_of(message.content) -%}{%- endif -%}{%- endfor -%}"
 
-#define UNKNOWN_ROLE "{%- else -%}{{- raise_exception('this template has no role ' ~ message.role) -}}"
+#define OTHER_ROLES "{%- elif message.role != 'system' -%}{{- raise_exception('this template has no role ' ~ message.role) -}}{%- endif -%}"
 
 static const char plain[] =
-    TEXT_OF
+    TEXT_OF "{{- bos_token -}}"
     "{%- for message in messages -%}"
     "{{- text_of(message.content) -}}"
     "{%- if message.role == 'assistant' -%}{{- eos_token -}}{%- elif not loop.last and messages[loop.index0 + 1].role != 'assistant' -%}{{- '\\n' -}}{%- endif -%}"
@@ -30,7 +30,7 @@ static const char plain[] =
 
 /* Stanford Alpaca. A user message made from an Alpaca record keeps its instruction and input apart. */
 static const char alpaca[] =
-    TEXT_OF SYSTEM_AND_LOOP
+    TEXT_OF SYSTEM_AND_LOOP "{{- bos_token -}}"
     "{%- set ns.first = true -%}"
     "{%- for message in messages -%}"
     "{%- if message.role == 'user' -%}"
@@ -47,8 +47,7 @@ static const char alpaca[] =
     "{%- if input -%}{{- '\\n\\n### Input:\\n' + input -}}{%- endif -%}"
     "{{- '\\n\\n### Response:\\n' -}}"
     "{%- elif message.role == 'assistant' -%}{{- text_of(message.content) + eos_token -}}"
-    "{%- elif message.role != 'system' -%}{{- raise_exception('this template has no role ' ~ message.role) -}}"
-    "{%- endif -%}"
+    OTHER_ROLES
     "{%- endfor -%}";
 
 static const char chatml[] =
@@ -99,8 +98,7 @@ static const char llama2[] =
     "{%- if ns.pending -%}{{- '<<SYS>>\\n' + ns.pending + '\\n<</SYS>>\\n\\n' -}}{%- set ns.pending = '' -%}{%- endif -%}"
     "{{- text_of(message.content) | trim + ' [/INST]' -}}"
     "{%- elif message.role == 'assistant' -%}{{- ' ' + text_of(message.content) | trim + ' ' + eos_token -}}"
-    "{%- elif message.role != 'system' -%}{{- raise_exception('this template has no role ' ~ message.role) -}}"
-    "{%- endif -%}"
+    OTHER_ROLES
     "{%- endfor -%}";
 
 static const char llama3[] =
@@ -120,8 +118,7 @@ static const char mistral[] =
     "{{- '[INST] ' + (ns.pending + '\\n\\n' if ns.pending else '') + text_of(message.content) + '[/INST]' -}}"
     "{%- set ns.pending = '' -%}"
     "{%- elif message.role == 'assistant' -%}{{- ' ' + text_of(message.content) + eos_token -}}"
-    "{%- elif message.role != 'system' -%}{{- raise_exception('this template has no role ' ~ message.role) -}}"
-    "{%- endif -%}"
+    OTHER_ROLES
     "{%- endfor -%}";
 
 static const char gemma[] =
@@ -133,8 +130,7 @@ static const char gemma[] =
     "{{- '<start_of_turn>user\\n' + (ns.pending + '\\n\\n' if ns.pending else '') + text_of(message.content) | trim + '<end_of_turn>\\n' -}}"
     "{%- set ns.pending = '' -%}"
     "{%- elif message.role == 'assistant' -%}{{- '<start_of_turn>model\\n' + text_of(message.content) | trim + '<end_of_turn>\\n' -}}"
-    "{%- elif message.role != 'system' -%}{{- raise_exception('this template has no role ' ~ message.role) -}}"
-    "{%- endif -%}"
+    OTHER_ROLES
     "{%- endfor -%}"
     "{%- if add_generation_prompt -%}{{- '<start_of_turn>model\\n' -}}{%- endif -%}";
 
@@ -146,15 +142,14 @@ static const char zephyr[] =
     "{%- if add_generation_prompt -%}{{- '<|assistant|>\\n' -}}{%- endif -%}";
 
 static const char vicuna[] =
-    TEXT_OF SYSTEM_AND_LOOP
+    TEXT_OF SYSTEM_AND_LOOP "{{- bos_token -}}"
     "{{- ns.system or \"A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, and polite answers "
     "to the user's questions.\" -}}"
     "{{- ' ' -}}"
     "{%- for message in messages -%}"
     "{%- if message.role == 'user' -%}{{- 'USER: ' + text_of(message.content) + ' ' -}}"
     "{%- elif message.role == 'assistant' -%}{{- 'ASSISTANT: ' + text_of(message.content) + eos_token -}}"
-    "{%- elif message.role != 'system' -%}{{- raise_exception('this template has no role ' ~ message.role) -}}"
-    "{%- endif -%}"
+    OTHER_ROLES
     "{%- endfor -%}"
     "{%- if add_generation_prompt -%}{{- 'ASSISTANT:' -}}{%- endif -%}";
 
@@ -171,8 +166,7 @@ static const char deepseek[] =
     "{%- for message in messages -%}"
     "{%- if message.role == 'user' -%}{{- '<｜User｜>' + text_of(message.content) -}}"
     "{%- elif message.role == 'assistant' -%}{{- '<｜Assistant｜>' + text_of(message.content) + '<｜end▁of▁sentence｜>' -}}"
-    "{%- elif message.role != 'system' -%}{{- raise_exception('this template has no role ' ~ message.role) -}}"
-    "{%- endif -%}"
+    OTHER_ROLES
     "{%- endfor -%}"
     "{%- if add_generation_prompt -%}{{- '<｜Assistant｜>' -}}{%- endif -%}";
 

@@ -22,7 +22,6 @@ struct chat_template {
     size_t n_specials, cap_specials;
     const char **turn_ends;  /* NULL-terminated; point into specials */
     size_t n_turn_ends;
-    bool fixed;              /* a built-in template: variables and roles are checked by the template itself */
     char hash[SHA256_HEX];
 };
 
@@ -47,7 +46,7 @@ const struct chat_source *chat_source_for(const struct chat_template *t, const j
 
 /* The bytes of message `index` (an assistant's) that bear loss: its turn from after the header to the end-of-turn token. false: none. */
 bool chat_turn_range(const struct chat_template *t, const struct chat_source *s, const struct jinja_output *out, size_t index, size_t *start, size_t *end);
-int chat_mask(const struct chat_template *t, const struct chat_source *s, const json_t *messages, enum chat_train train, const struct jinja_output *out,
+int chat_mask(const struct chat_template *t, const struct chat_source *s, const json_t *messages, const struct chat_options *o, const struct jinja_output *out,
               struct chat_rendered *r, struct err *e) MUST_CHECK;
 
 #endif

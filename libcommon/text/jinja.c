@@ -49,6 +49,10 @@ struct jinja *jinja_parse(const char *source, size_t len, const char *name, stru
     struct jinja *t = mem_zalloc(1, sizeof *t);
     struct jparser p = {.fail = {.e = e, .name = name, .line = 1}, .arena = &t->arena, .src = source, .len = len};
     t->name = mem_strdup(name);
+    char *copy = jarena_get(&t->arena, len + 1);
+    memcpy(copy, source, len);
+    copy[len] = 0;
+    t->source = copy, t->len = len;
     if (parse(&p, t))
         return t;
     jinja_free(t);
@@ -62,6 +66,12 @@ void jinja_free(struct jinja *t)
     jarena_release(&t->arena);
     free(t->name);
     free(t);
+}
+
+const char *jinja_source(const struct jinja *t, size_t *len)
+{
+    *len = t->len;
+    return t->source;
 }
 
 bool jinja_has_generation(const struct jinja *t)

@@ -41,6 +41,7 @@ struct jinja_output {
 
 struct jinja *jinja_parse(const char *source, size_t len, const char *name, struct err *e) MUST_CHECK; /* errors: "name: line N: ..." */
 void jinja_free(struct jinja *t);
+const char *jinja_source(const struct jinja *t, size_t *len); /* borrowed, with a NUL behind */
 bool jinja_has_generation(const struct jinja *t); /* the template contains a {% generation %} block */
 
 /* `variables` is borrowed, never changed. raise_exception(msg) is an error whose text is msg. `now`: seconds since the epoch for strftime_now

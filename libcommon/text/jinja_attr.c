@@ -65,7 +65,7 @@ static struct jv key_value(struct jrender *r, struct jv v, const char *name, siz
 
 struct jv jv_attr(struct jrender *r, struct jv v, const char *name, size_t len)
 {
-    if (v.kind == J_UNDEF && !is_dunder(name, len))
+    if (v.kind == J_UNDEF && !(len == 9 && !memcmp(name, "__class__", 9)))
         jv_fail_undef(r, v);
     struct jv found = own_attr(r, v, name, len);
     if (found.kind == J_MISSING)

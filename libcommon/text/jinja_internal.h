@@ -25,7 +25,7 @@
 
 /* Limits that stop hostile templates; far above what a chat needs. */
 #define JINJA_MAX_SOURCE (16u << 20)  /* bytes of template source */
-#define JINJA_MAX_MEMORY (1ull << 30) /* bytes of values in one render */
+#define JINJA_MAX_MEMORY (512ull << 20) /* bytes of values in one render */
 #define JINJA_MAX_STEPS 20000000u     /* nodes evaluated, items iterated, 64-byte pieces of text copied */
 #define JINJA_MAX_DEPTH 600           /* nested evaluation, macro recursion, nesting of printed containers */
 #define JINJA_MAX_NESTING 120         /* brackets and blocks in the source */
@@ -265,6 +265,8 @@ enum { JNAME_LOOP, JNAME_CALLER, JNAME_KWARGS, JNAME_VARARGS, JNAMES };
 struct jinja {
     struct jarena arena;
     char *name;
+    const char *source;
+    size_t len;
     struct jnodes body;
     const struct jname *names[JNAMES]; /* names with a meaning of their own */
     bool generation;
