@@ -22,7 +22,7 @@ FAULTS := $(patsubst tests/faults/%.c,$B/tests/faults/%.so,$(wildcard tests/faul
 MAN := $(wildcard man/*.[157])
 
 all: $(TOOLS:%=$B/bin/%) $B/libfinetools.a
-tests: $(UNIT) $(TEST_TOOLS) $(FUZZ:%=$B/tests/fuzz/%) $(FAULTS)
+tests: $(UNIT) $(TEST_TOOLS) $(FUZZ:%=$B/tests/fuzz/%) $(FAULTS) completions
 
 # The probes run again when what they depend on changes.
 export CC CFLAGS CPPFLAGS LDFLAGS
@@ -73,12 +73,12 @@ $B/tests/fuzz/%: $B/tests/fuzz/fuzz_%.o $B/tests/fuzz/replay.o $B/libfinetools.a
 $B/tests/faults/%.so: tests/faults/%.c $B/flags
 	$(Q)mkdir -p $(@D); $(CC) -std=gnu11 -D_GNU_SOURCE -O1 -Wall -Wextra -shared -fPIC -o $@ $< -ldl
 
-check: all tests completions
+check: all tests
 	BUILD=$(CURDIR)/$B CC=$(CC) prove --failures -j2 $(UNIT) $(wildcard tests/cli/*.t)
 
 fuzz:
 	@command -v clang >/dev/null || { echo "make fuzz needs clang (make deps-optional)" >&2; exit 1; }
-	@+$(MAKE) --no-print-directory B=build-fuzz CC=clang SAN=fuzzer-no-link,address,undefined fuzz-run
+	@+$(MAKE) --no-print-directory B=build-fuzz CC=clang OPT='-O1 -g' SAN=fuzzer-no-link,address,undefined fuzz-run
 fuzz-run: $(FUZZ:%=$B/fuzz/%)
 	@for name in $(FUZZ); do \
 		echo "== $$name"; mkdir -p $B/corpus/$$name; \
