@@ -39,6 +39,8 @@ write_if_changed = mkdir -p $(@D); echo $(call quoted,$1) | cmp -s - $@ || echo 
 
 $B/kernels/cpu/%_avx2.o: CFLAGS_ISA := -mavx2 -mfma -mf16c
 $B/kernels/cpu/%_avx512.o: CFLAGS_ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c -mprefer-vector-width=512
+# For tests; plain C, but fmaf() as one instruction makes it bearable.
+$B/kernels/cpu/level_wide.o: CFLAGS_ISA := $(if $(HAVE_X86),-mavx2 -mfma)
 
 $B/%.o: %.c $B/flags
 	@mkdir -p $(@D)

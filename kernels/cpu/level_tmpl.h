@@ -1,16 +1,25 @@
 /* Every template, in order, and the function that overwrites the table with them. A level file defines ISA(name) and includes
  * its vectors, then this. */
+#include <math.h>
 #include <omp.h>
+#include <sched.h>
+#include <stdlib.h>
 
+#include "base/mem.h"
 #include "kernels/cpu/ceiling.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/scratch.h"
 
+#include "kernels/cpu/math_tmpl.h"
 #include "kernels/cpu/pack_tmpl.h"
 #include "kernels/cpu/tile_tmpl.h"
 
 #include "kernels/cpu/few_tmpl.h"
 #include "kernels/cpu/matmul_tmpl.h"
+
+#include "kernels/cpu/attention_tmpl.h"
+
+#include "kernels/cpu/attention_back_tmpl.h"
 
 #define BURST_CHAINS 12 /* independent sums: two units, each with up to five cycles of latency */
 
@@ -37,8 +46,9 @@ static void ISA(ceiling)(struct kernels_ceiling *c)
 
 static size_t ISA(scratch_bytes)(int heads, int kv_heads, int head_dim)
 {
-    (void)heads, (void)kv_heads, (void)head_dim;
-    return sizeof(float) * (DEPTH_MAX * COLS_MAX + VL + (size_t)omp_get_max_threads() * (ROWS_MAX * DEPTH_MAX + VL));
+    struct attend_shape s = attend_shape_of(heads, kv_heads, head_dim);
+    size_t own = ROWS_MAX * DEPTH_MAX + VL, attend = attend_back_scratch(&s);
+    return sizeof(float) * (DEPTH_MAX * COLS_MAX + VL + (size_t)omp_get_max_threads() * (attend > own ? attend : own));
 }
 
 void ISA(cpu_fill)(struct kernels *k)
@@ -46,4 +56,6 @@ void ISA(cpu_fill)(struct kernels *k)
     k->scratch_bytes = ISA(scratch_bytes);
     k->ceiling = ISA(ceiling);
     k->matmul = ISA(matmul);
+    k->attention = ISA(attention);
+    k->attention_backward = ISA(attention_backward);
 }

@@ -38,12 +38,15 @@ static void levels_open(void)
 {
     omp_set_num_threads(1); /* waiting for a team costs more than these sizes; tests of threads set their own count */
     cpu_fill_ref(&spec);
-    add_level("wide", cpu_fill_wide);
 #ifdef __x86_64__
-    if ((cpu_detect() & CPU_LEVEL_AVX2) == CPU_LEVEL_AVX2)
+    if ((cpu_detect() & CPU_LEVEL_AVX2) == CPU_LEVEL_AVX2) {
+        add_level("wide", cpu_fill_wide); /* built with these instructions where there are any */
         add_level("avx2", cpu_fill_avx2);
+    }
     if ((cpu_detect() & CPU_LEVEL_AVX512) == CPU_LEVEL_AVX512)
         add_level("avx512", cpu_fill_avx512);
+#else
+    add_level("wide", cpu_fill_wide);
 #endif
 }
 

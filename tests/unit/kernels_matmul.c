@@ -143,13 +143,13 @@ static void test_bits(const struct level *l, enum lay b_lay, enum dtype type, in
     bool same = true;
     omp_set_num_threads(1);
     l->k.matmul(&m);
-    for (int threads = 2; threads <= 5; threads += 3) {
+    for (int threads = 2; threads <= 3; threads++) {
         omp_set_num_threads(threads);
         m.c = again;
         l->k.matmul(&m);
         same = same && !memcmp(c, again, (size_t)(97 * n) * sizeof *c);
     }
-    ok(same, "matmul %s: same bits for 1, 2 and 5 threads (B lay %d, %d columns)", l->name, b_lay, (int)n);
+    ok(same, "matmul %s: same bits for 1, 2 and 3 threads (B lay %d, %d columns)", l->name, b_lay, (int)n);
     m.c = c;
     ok(rows_equal(l, &m, 0, 17) && rows_equal(l, &m, 5, 92) && rows_equal(l, &m, 31, 23), "matmul %s: many rows, same bits in any company", l->name);
     m.m = 16;

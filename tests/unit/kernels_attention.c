@@ -1,0 +1,337 @@
+/* Attention, both ways: the specification against a double version that finite differences vouch for, each level against the
+ * specification, over awkward shapes; samples must not feel each other, nor the number of threads. */
+#include "tests/unit/kernels_check.h"
+
+#define MAX_SEQ 8
+
+struct shape {
+    int heads, kv_heads, dim;
+    int64_t window;
+    float softcap;
+    int n_seq;
+    int64_t q_len[MAX_SEQ], k_len[MAX_SEQ];
+};
+
+/* Everything one call needs. Strides leave gaps between rows, where nothing may be written. */
+struct call {
+    struct attention a;
+    struct attention_seq seq[MAX_SEQ];
+    float *q, *kv, *out, *lse, *dout, *dq, *dkv; /* kv: keys at 0, values at kv_heads * dim of each row */
+    int64_t q_rows, kv_rows;
+};
+
+#define GAP 3
+
+static void call_new(struct call *c, const struct shape *s)
+{
+    int64_t q_row = 0, kv_row = 0, width = s->heads * s->dim, kv_width = s->kv_heads * s->dim;
+    memset(c, 0, sizeof *c);
+    for (int n = 0; n < s->n_seq; n++)
+        c->q_rows += s->q_len[n], c->kv_rows += s->k_len[n];
+    c->a = (struct attention){.n_seq = s->n_seq, .seq = c->seq, .q_stride = width + GAP, .kv_stride = 2 * kv_width + GAP,
+                              .out_stride = width + 1, .heads = s->heads, .kv_heads = s->kv_heads, .head_dim = s->dim,
+                              .window = s->window, .scale = 1.5f / sqrtf((float)s->dim), .softcap = s->softcap};
+    c->q = block_new(c->q_rows * c->a.q_stride, 1);
+    c->kv = block_new(c->kv_rows * c->a.kv_stride, 2);
+    c->out = block_new(c->q_rows * c->a.out_stride, 3);
+    c->dout = block_new(c->q_rows * c->a.out_stride, 4);
+    c->dq = block_new(c->q_rows * c->a.q_stride, 5);
+    c->dkv = block_new(c->kv_rows * c->a.kv_stride, 6);
+    c->lse = block_new(c->q_rows * s->heads, 7);
+    c->a.q = c->q, c->a.out = c->out, c->a.lse = c->lse, c->a.dout = c->dout, c->a.dq = c->dq;
+    for (int n = 0; n < s->n_seq; q_row += s->q_len[n], kv_row += s->k_len[n], n++) {
+        float *k = c->kv + kv_row * c->a.kv_stride, *dk = c->dkv + kv_row * c->a.kv_stride;
+        c->seq[n] = (struct attention_seq){q_row, s->q_len[n], k, k + kv_width, dk, dk + kv_width, s->k_len[n]};
+    }
+}
+
+static void call_free(struct call *c)
+{
+    block_free(c->q), block_free(c->kv), block_free(c->out), block_free(c->dout), block_free(c->dq), block_free(c->dkv), block_free(c->lse);
+}
+
+/* The truth, in double, with the layout of the call. Where a call leaves gaps, so does the truth. */
+struct truth {
+    double *q, *kv, *out, *lse, *dout, *dq, *dkv;
+};
+
+static double *widen(const float *p, int64_t n)
+{
+    double *d = mem_array(NULL, (size_t)n, sizeof *d);
+    for (int64_t i = 0; i < n; i++)
+        d[i] = p[i];
+    return d;
+}
+
+static void truth_new(struct truth *t, const struct call *c)
+{
+    t->q = widen(c->q, c->q_rows * c->a.q_stride);
+    t->kv = widen(c->kv, c->kv_rows * c->a.kv_stride);
+    t->out = widen(c->out, c->q_rows * c->a.out_stride);
+    t->lse = widen(c->lse, c->q_rows * c->a.heads);
+    t->dout = widen(c->dout, c->q_rows * c->a.out_stride);
+    t->dq = widen(c->dq, c->q_rows * c->a.q_stride);
+    t->dkv = widen(c->dkv, c->kv_rows * c->a.kv_stride);
+}
+
+static void truth_free(struct truth *t)
+{
+    free(t->q), free(t->kv), free(t->out), free(t->lse), free(t->dout), free(t->dq), free(t->dkv);
+}
+
+/* One query row and head: scores to p, *first .. *last seen. Returns the log-sum-exp. */
+static double truth_scores(const struct truth *t, const struct call *c, int n, int64_t i, int h, double *p, int64_t *first, int64_t *last)
+{
+    const struct attention *a = &c->a;
+    const struct attention_seq *s = &a->seq[n];
+    const double *k = t->kv + (s->k - c->kv) + h / (a->heads / a->kv_heads) * a->head_dim;
+    const double *q = t->q + (s->q_row + i) * a->q_stride + h * a->head_dim;
+    double top = -INFINITY, sum = 0;
+    *last = s->k_len - s->q_len + i;
+    *first = a->window > 0 && *last - a->window + 1 > 0 ? *last - a->window + 1 : 0;
+    for (int64_t j = *first; j <= *last; j++) {
+        p[j] = 0;
+        for (int d = 0; d < a->head_dim; d++)
+            p[j] += a->scale * q[d] * k[j * a->kv_stride + d];
+        if (a->softcap > 0)
+            p[j] = a->softcap * tanh(p[j] / a->softcap);
+        top = p[j] > top ? p[j] : top;
+    }
+    for (int64_t j = *first; j <= *last; j++)
+        sum += exp(p[j] - top);
+    return top + log(sum);
+}
+
+static void truth_forward(struct truth *t, const struct call *c)
+{
+    const struct attention *a = &c->a;
+    double *p = mem_array(NULL, (size_t)c->kv_rows + 1, sizeof *p);
+    for (int n = 0; n < a->n_seq; n++)
+        for (int64_t i = 0; i < a->seq[n].q_len; i++)
+            for (int h = 0; h < a->heads; h++) {
+                int64_t first, last, row = a->seq[n].q_row + i;
+                const double *v = t->kv + (a->seq[n].v - c->kv) + h / (a->heads / a->kv_heads) * a->head_dim;
+                double *out = t->out + row * a->out_stride + h * a->head_dim;
+                double lse = t->lse[row * a->heads + h] = truth_scores(t, c, n, i, h, p, &first, &last);
+                for (int d = 0; d < a->head_dim; d++)
+                    out[d] = 0;
+                for (int64_t j = first; j <= last; j++)
+                    for (int d = 0; d < a->head_dim; d++)
+                        out[d] += exp(p[j] - lse) * v[j * a->kv_stride + d];
+            }
+    free(p);
+}
+
+static void truth_backward_row(struct truth *t, const struct call *c, int n, int64_t i, int h, double *p)
+{
+    const struct attention *a = &c->a;
+    const struct attention_seq *s = &a->seq[n];
+    int64_t first, last, row = s->q_row + i, at = h / (a->heads / a->kv_heads) * a->head_dim;
+    double lse = truth_scores(t, c, n, i, h, p, &first, &last), delta = 0;
+    const double *q = t->q + row * a->q_stride + h * a->head_dim, *dout = t->dout + row * a->out_stride + h * a->head_dim;
+    double *dq = t->dq + row * a->q_stride + h * a->head_dim;
+    for (int d = 0; d < a->head_dim; d++)
+        dq[d] = 0, delta += dout[d] * t->out[row * a->out_stride + h * a->head_dim + d];
+    for (int64_t j = first; j <= last; j++) {
+        const double *k = t->kv + (s->k - c->kv) + at + j * a->kv_stride, *v = k + (s->v - s->k);
+        double *dk = t->dkv + (s->dk - c->dkv) + at + j * a->kv_stride, *dv = dk + (s->dv - s->dk), dp = 0, e = exp(p[j] - lse);
+        for (int d = 0; d < a->head_dim; d++)
+            dp += dout[d] * v[d];
+        double dz = e * (dp - delta) * (a->softcap > 0 ? 1 - pow(p[j] / a->softcap, 2) : 1) * a->scale;
+        for (int d = 0; d < a->head_dim; d++) {
+            dq[d] += dz * k[d];
+            dk[d] += dz * q[d];
+            dv[d] += e * dout[d];
+        }
+    }
+}
+
+static void truth_backward(struct truth *t, const struct call *c)
+{
+    const struct attention *a = &c->a;
+    double *p = mem_array(NULL, (size_t)c->kv_rows + 1, sizeof *p);
+    for (int64_t r = 0; r < c->kv_rows; r++)
+        for (int64_t i = 0; i < 2 * a->kv_heads * a->head_dim; i++)
+            t->dkv[r * a->kv_stride + i] = 0;
+    for (int n = 0; n < a->n_seq; n++)
+        for (int64_t i = 0; i < a->seq[n].q_len; i++)
+            for (int h = 0; h < a->heads; h++)
+                truth_backward_row(t, c, n, i, h, p);
+    free(p);
+}
+
+/* The double gradient against central differences of the double forward pass, for L = sum of out * dout. */
+static void test_truth(const struct shape *s)
+{
+    struct call c;
+    struct truth t;
+    double worst = 0, h = 1e-5;
+    call_new(&c, s);
+    truth_new(&t, &c);
+    truth_forward(&t, &c);
+    truth_backward(&t, &c);
+    for (int side = 0; side < 2; side++) {
+        double *x = side ? t.kv : t.q, *dx = side ? t.dkv : t.dq;
+        int64_t rows = side ? c.kv_rows : c.q_rows, stride = side ? c.a.kv_stride : c.a.q_stride;
+        for (int64_t i = 0; i < rows * stride; i++) {
+            if (i % stride >= stride - GAP)
+                continue;
+            double was = x[i], loss[2] = {0, 0};
+            for (int sign = 0; sign < 2; sign++) {
+                x[i] = was + (sign ? h : -h);
+                truth_forward(&t, &c);
+                for (int64_t r = 0; r < c.q_rows; r++)
+                    for (int d = 0; d < s->heads * s->dim; d++)
+                        loss[sign] += t.out[r * c.a.out_stride + d] * t.dout[r * c.a.out_stride + d];
+            }
+            x[i] = was;
+            double e = fabs((loss[1] - loss[0]) / (2 * h) - dx[i]);
+            worst = e > worst ? e : worst;
+        }
+    }
+    ok(worst < 1e-7, "attention: gradient of the double version against finite differences (window %d, softcap %g)", (int)s->window, s->softcap);
+    truth_free(&t);
+    call_free(&c);
+}
+
+static void run(const struct kernels *k, struct call *c, bool backward)
+{
+    k->attention(&c->a);
+    if (backward)
+        k->attention_backward(&c->a);
+}
+
+static bool outputs_as_good(const struct call *fast, const struct call *naive, const struct truth *t, bool backward, const char *what)
+{
+    const struct attention *a = &fast->a;
+    int64_t n_q = fast->q_rows * a->q_stride, n_kv = fast->kv_rows * a->kv_stride, n_out = fast->q_rows * a->out_stride;
+    bool good = as_good(fast->out, naive->out, t->out, n_out, what) && as_good(fast->lse, naive->lse, t->lse, fast->q_rows * a->heads, what);
+    if (backward)
+        good = good && as_good(fast->dq, naive->dq, t->dq, n_q, what) && as_good(fast->dkv, naive->dkv, t->dkv, n_kv, what);
+    return good && block_margins_kept(fast->out, n_out) && block_margins_kept(fast->lse, fast->q_rows * a->heads) &&
+           block_margins_kept(fast->dq, n_q) && block_margins_kept(fast->dkv, n_kv);
+}
+
+/* Values in the gaps between rows are part of the comparison: every block starts from the same noise. */
+static bool shape_agrees(const struct level *l, const struct shape *s, bool backward)
+{
+    struct call fast, naive;
+    struct truth t;
+    char what[150];
+    snprintf(what, sizeof what, "%s heads %d/%d dim %d window %d softcap %g lengths %d %d", l->name, s->heads, s->kv_heads, s->dim, (int)s->window,
+             s->softcap, (int)s->q_len[0], (int)s->k_len[0]);
+    call_new(&fast, s);
+    call_new(&naive, s);
+    truth_new(&t, &fast);
+    truth_forward(&t, &fast);
+    if (backward)
+        truth_backward(&t, &fast);
+    run(&spec, &naive, backward);
+    run(&l->k, &fast, backward);
+    bool good = outputs_as_good(&fast, &naive, &t, backward, what);
+    truth_free(&t);
+    call_free(&fast), call_free(&naive);
+    return good;
+}
+
+static const int heads[][3] = {{1, 1, 2}, {2, 1, 6}, {3, 1, 64}, {4, 2, 80}, {8, 1, 16}, {6, 6, 8}, {7, 1, 128}, {9, 3, 34}};
+#define N_HEADS ((int)(sizeof heads / sizeof *heads))
+
+static void test_lengths(const struct level *l, int64_t window, float softcap)
+{
+    int bad = 0;
+    for (int i = 0; i < N_HEADS; i += level_is_slow(l) ? 3 : 1) {
+        struct shape s = {heads[i][0], heads[i][1], heads[i][2], window, softcap, 7, {1, 3, 0, 7, 17, 97, 59}, {1, 3, 0, 7, 17, 97, 59}};
+        struct shape lengthy = {heads[i][0], heads[i][1], heads[i][2], window, softcap, 1, {257}, {257}};
+        bad += !shape_agrees(l, &s, true);
+        if (i % 3 == 0)
+            bad += !shape_agrees(l, &lengthy, true);
+    }
+    ok(bad == 0, "attention %s: packed samples, window %d, softcap %g", l->name, (int)window, softcap);
+}
+
+static void test_long(const struct level *l)
+{
+    struct shape s = {2, 1, 8, 0, 0, 1, {1025}, {1025}}, narrow = {2, 2, 8, 300, 0, 1, {1025}, {1025}};
+    ok(shape_agrees(l, &s, true), "attention %s: 1025 tokens", l->name);
+    ok(shape_agrees(l, &narrow, true), "attention %s: 1025 tokens, window 300", l->name);
+}
+
+/* Queries that continue a cache; one query over many keys is cut into parts along the keys. */
+static void test_cache(const struct level *l)
+{
+    int bad = 0;
+    for (int64_t window = 0; window <= 600; window += 600)
+        for (int i = 1; i < N_HEADS; i += level_is_slow(l) ? 5 : 2) {
+            struct shape s = {heads[i][0], heads[i][1], heads[i][2], window, i / 2 % 2 ? 5 : 0, 6, {1, 1, 4, 3, 21, 1}, {1, 97, 500, 1025, 131, 2049}};
+            bad += !shape_agrees(l, &s, false);
+        }
+    ok(bad == 0, "attention %s: few queries on a cache", l->name);
+}
+
+static bool calls_equal(const struct call *x, const struct call *y)
+{
+    return !memcmp(x->out, y->out, (size_t)(x->q_rows * x->a.out_stride) * 4) && !memcmp(x->lse, y->lse, (size_t)(x->q_rows * x->a.heads) * 4) &&
+           !memcmp(x->dq, y->dq, (size_t)(x->q_rows * x->a.q_stride) * 4) && !memcmp(x->dkv, y->dkv, (size_t)(x->kv_rows * x->a.kv_stride) * 4);
+}
+
+static void test_threads(const struct level *l)
+{
+    struct shape s = {6, 2, 10, 0, 0, 5, {300, 1, 17, 330, 1}, {300, 1, 17, 330, 2100}};
+    struct call one, more;
+    bool same = true;
+    call_new(&one, &s);
+    run(&l->k, &one, true);
+    for (int threads = 2; threads <= 3; threads++) {
+        call_new(&more, &s);
+        omp_set_num_threads(threads);
+        run(&l->k, &more, true);
+        same = same && calls_equal(&one, &more);
+        call_free(&more);
+    }
+    omp_set_num_threads(1);
+    ok(same, "attention %s: same bits for 1, 2 and 3 threads", l->name);
+    call_free(&one);
+}
+
+/* Each sample of a pack alone gives the bits it has in the pack. */
+static void test_company(const struct level *l)
+{
+    struct shape s = {6, 2, 10, 40, 0, 5, {130, 1, 17, 250, 1}, {130, 1, 17, 250, 2100}};
+    struct call pack, alone;
+    bool same = true;
+    call_new(&pack, &s);
+    call_new(&alone, &s);
+    run(&l->k, &pack, true);
+    alone.a.n_seq = 1;
+    for (int n = 0; n < s.n_seq; n++) {
+        alone.a.seq = &alone.seq[n];
+        run(&l->k, &alone, true);
+    }
+    same = calls_equal(&pack, &alone);
+    ok(same, "attention %s: a sample's bits do not depend on the others", l->name);
+    call_free(&pack), call_free(&alone);
+}
+
+int main(void)
+{
+    levels_open();
+    struct shape small = {4, 2, 4, 0, 0, 3, {5, 0, 3}, {5, 0, 6}};
+    test_truth(&small);
+    small.window = 2;
+    small.softcap = 1.5f;
+    test_truth(&small);
+    for (int i = 0; i < n_levels; i++) {
+        const struct level *l = &levels[i];
+        test_lengths(l, 0, 0);
+        test_lengths(l, 3, 0);
+        test_lengths(l, 5, 2);
+        test_lengths(l, 50, 0);
+        test_lengths(l, 0, 1.5f);
+        test_long(l);
+        test_cache(l);
+        test_threads(l);
+        test_company(l);
+    }
+    return tap_end();
+}
