@@ -164,11 +164,6 @@ static int encode_text(const struct tokenizer *t, struct tokenizer_scratch *s, s
     return 0;
 }
 
-static uint32_t segment_from(const struct text_view *v, size_t i)
-{
-    return i < v->len ? view_from(v, i) : v->len ? view_to(v, v->len - 1) : v->base;
-}
-
 struct job { const struct text_range *plain; size_t n_plain; };
 
 static int encode_normalized(const struct tokenizer *t, struct tokenizer_scratch *s, struct text_view v, const struct job *job, struct token_list *out, struct err *e)
@@ -181,16 +176,29 @@ static int encode_normalized(const struct tokenizer *t, struct tokenizer_scratch
     for (size_t i = 0; i < s->normalized.n; i++) {
         struct segment g = s->normalized.items[i];
         if (g.id != TOKENIZER_NONE)
-            token_list_add(out, g.id, segment_from(&v, g.start), g.end > g.start ? view_to(&v, g.end - 1) : segment_from(&v, g.start));
+            token_list_add(out, g.id, view_from(&v, g.start), view_to(&v, g.end - 1));
         else if (encode_text(t, s, view_part(&v, g.start, g.end), out, e))
             return -1;
     }
     return 0;
 }
 
+/* Where an added token reached back into the one before it, ranges are moved on so that none goes back. */
+static void order_ranges(struct token_list *l, size_t first)
+{
+    for (size_t i = first + 1; i < l->n; i++) {
+        if (l->start[i] < l->start[i - 1])
+            l->start[i] = l->start[i - 1];
+        if (l->end[i] < l->end[i - 1])
+            l->end[i] = l->end[i - 1];
+    }
+}
+
 static int encode_all(const struct tokenizer *t, const char *text, size_t len, const struct job *job, struct token_list *out, struct err *e)
 {
     struct tokenizer_scratch *s = scratch_for(t, out);
+    size_t first = out->n;
+    s->raw.overlap = s->normalized.overlap = false;
     struct text_view v = {text, len, NULL, NULL, 0};
     added_split(&t->added.raw, &v, job->plain, job->n_plain, &s->raw);
     for (size_t i = 0; i < s->raw.n; i++) {
@@ -200,6 +208,8 @@ static int encode_all(const struct tokenizer *t, const char *text, size_t len, c
         else if (encode_normalized(t, s, view_part(&v, g.start, g.end), job, out, e))
             return -1;
     }
+    if (s->raw.overlap || s->normalized.overlap)
+        order_ranges(out, first);
     return 0;
 }
 

@@ -207,7 +207,7 @@ static size_t spaces_before(const char *s, size_t start, size_t limit)
             break;
         start = i;
     }
-    return start > limit ? start : limit;
+    return start;
 }
 
 static size_t spaces_after(const char *s, size_t len, size_t end)
@@ -242,7 +242,8 @@ static void add_segment(struct segments *out, size_t start, size_t end, uint32_t
 }
 
 /* Matches are leftmost-longest and settled before the rules about words, blanks and plain text: a match that a rule
- * discards still hides what it overlapped, and one whose text an rstrip before it swallowed is emitted all the same. */
+ * discards still hides what it overlapped, and one whose text an rstrip before it swallowed is emitted all the same, unless
+ * it is an lstrip token, which never reaches back before the end of the last. */
 void added_split(const struct added_set *set, const struct text_view *v, const struct text_range *plain, size_t n_plain, struct segments *out)
 {
     size_t done = 0;
@@ -257,13 +258,17 @@ void added_split(const struct added_set *set, const struct text_view *v, const s
         i = end;
         if ((a->special && n_plain && touches(v, start, end, plain, n_plain)) || (a->single_word && !stands_alone(v, start, end)))
             continue;
-        if (a->lstrip)
-            start = spaces_before(v->s, start, done < start ? done : start);
+        if (a->lstrip) {
+            start = spaces_before(v->s, start, done);
+            start = start > done ? start : done;
+        }
         if (a->rstrip)
             end = spaces_after(v->s, v->len, end);
         if (done < start)
             add_segment(out, done, start, TOKENIZER_NONE);
-        add_segment(out, start, end, a->id);
+        if (start < end)
+            add_segment(out, start, end, a->id);
+        out->overlap |= start < done;
         done = end;
     }
     if (done != v->len)

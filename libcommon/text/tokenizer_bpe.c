@@ -199,13 +199,14 @@ static uint32_t char_token(const struct bpe *b, struct bpe_work *w, const char *
     return vocab_find(&b->vocab, w->spelled.data, w->spelled.len);
 }
 
-static bool add_bytes(const struct bpe *b, struct bpe_work *w, const char *s, size_t at, size_t len)
+/* step: 1 when the bytes are those of the word, 0 when they spell something else in the place of its character at `at` */
+static bool add_bytes(const struct bpe *b, struct bpe_work *w, const char *s, size_t at, size_t len, size_t step)
 {
     for (size_t i = 0; i < len; i++)
         if (b->byte_symbol[(unsigned char)s[i]] == TOKENIZER_NONE)
             return false;
     for (size_t i = 0; i < len; i++)
-        add_symbol(w, b->byte_symbol[(unsigned char)s[i]], at + i);
+        add_symbol(w, b->byte_symbol[(unsigned char)s[i]], at + i * step);
     return true;
 }
 
@@ -227,7 +228,7 @@ static int symbols_of_chars(const struct bpe *b, struct bpe_work *w, const char 
             continue;
         }
         bool plain = !(b->prefix_len && i > 0) && !(b->suffix_len && end == len);
-        if (b->byte_fallback && (plain ? add_bytes(b, w, s + i, i, end - i) : add_bytes(b, w, w->spelled.data, i, w->spelled.len)))
+        if (b->byte_fallback && (plain ? add_bytes(b, w, s + i, i, end - i, 1) : add_bytes(b, w, w->spelled.data, i, w->spelled.len, 0)))
             continue;
         if (!b->unk_token)
             continue;

@@ -51,11 +51,22 @@ static void prepare_chars(struct bpe *b)
     }
 }
 
+static bool drops_characters(const struct bpe *b)
+{
+    if (b->unk != TOKENIZER_NONE)
+        return false;
+    for (int byte = 0; byte < 256; byte++)
+        if (!b->byte_fallback || b->byte_symbol[byte] == TOKENIZER_NONE)
+            return true;
+    return false;
+}
+
 /* No rule makes a token in which U+2581 follows another character: then no merge ever crosses such a place, and words may
- * be cut there. The mark itself must be a token, so that what is unknown before it ends at it in any case. */
+ * be cut there. The mark itself must be a token, so that what is unknown before it ends at it in any case, and no character
+ * may vanish, so that what looks apart is apart. */
 static bool can_cut(const struct bpe *b)
 {
-    if (b->byte_words || b->prefix_len || b->suffix_len || b->ignore_merges || b->char_symbol[0x2581] == TOKENIZER_NONE)
+    if (b->byte_words || drops_characters(b) || b->prefix_len || b->suffix_len || b->ignore_merges || b->char_symbol[0x2581] == TOKENIZER_NONE)
         return false;
     for (uint32_t rule = 0; rule < b->merges.n; rule++) {
         struct token_ref ref = b->vocab.tokens[b->merges.result[rule]];

@@ -58,7 +58,7 @@ static void add_bytes_of(const char *s, size_t len, struct buf *out)
 
 static int add_replaced(const struct decode_step *d, const char *s, size_t len, struct buf *out, struct err *e)
 {
-    struct finder f = {&d->pattern, unicode_classes(), s, len, 0, false};
+    struct finder f = {&d->pattern, unicode_classes(), s, len, 0, false, {NULL}};
     size_t start, end, done = 0;
     int found;
     while ((found = finder_next(&f, &start, &end, e)) == 1) {
@@ -66,6 +66,7 @@ static int add_replaced(const struct decode_step *d, const char *s, size_t len, 
         buf_add(out, d->text, d->len);
         done = end;
     }
+    finder_end(&f);
     buf_add(out, s + done, len - done);
     return found;
 }

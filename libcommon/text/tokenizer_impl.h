@@ -119,10 +119,14 @@ void bytes_to_letters(const struct text_view *v, struct aligned *out);
 
 struct regex;
 
+struct regex_walk { void *data; }; /* PCRE2's working memory for the matches in one text */
+
 struct regex *regex_new(const char *pattern, size_t len, const char *place, struct err *e) MUST_CHECK;
 void regex_free(struct regex *r);
-/* The next match at or after `at`: 1, 0 (none), -1 (error). */
-int regex_find(const struct regex *r, const char *s, size_t len, size_t at, bool no_empty, size_t *start, size_t *end, struct err *e) MUST_CHECK;
+/* The next match at or after `at`, where the last one ended if `matched`: 1, 0 (none), -1 (error). */
+int regex_find(const struct regex *r, struct regex_walk *w, const char *s, size_t len, size_t at, bool matched, size_t *start, size_t *end,
+               struct err *e) MUST_CHECK;
+void regex_end(struct regex_walk *w);
 
 /* End of the match that starts at i, for patterns whose matches follow each other without gaps. */
 typedef size_t pattern_match(const uint8_t *classes, const char *s, size_t len, size_t i);
@@ -145,11 +149,13 @@ struct finder { /* a walk over the matches in a text */
     const char *s;
     size_t len, at;
     bool matched; /* there was a match already; it ended at `at` */
+    struct regex_walk walk;
 };
 
 int matcher_parse(struct matcher *m, const json_t *pattern, const char *place, struct err *e) MUST_CHECK; /* {"String"} or {"Regex"} */
 void matcher_release(struct matcher *m);
 int finder_next(struct finder *f, size_t *start, size_t *end, struct err *e) MUST_CHECK; /* 1, 0, -1 */
+void finder_end(struct finder *f);
 
 /* --- normalizer: tokenizer_normalize.c --- */
 
@@ -269,7 +275,11 @@ void added_release(struct added *a);
 const struct added_token *added_by_id(const struct added *a, uint32_t id);
 
 struct segment { uint32_t start, end, id; }; /* id TOKENIZER_NONE: text */
-struct segments { struct segment *items; size_t n, cap; };
+struct segments {
+    struct segment *items;
+    size_t n, cap;
+    bool overlap; /* set when a token reaches back into one before it */
+};
 
 /* Cuts the view at the tokens of the set; special ones that touch a `plain` range (of the original text) are left as text. */
 void added_split(const struct added_set *set, const struct text_view *v, const struct text_range *plain, size_t n_plain, struct segments *out);

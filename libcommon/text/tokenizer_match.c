@@ -109,7 +109,7 @@ int finder_next(struct finder *f, size_t *start, size_t *end, struct err *e)
     } else if (f->m->kind == MATCH_LITERAL) {
         found = next_literal(f, start, end);
     } else if (f->m->kind == MATCH_REGEX) {
-        found = regex_find(f->m->regex, f->s, f->len, f->at, f->matched, start, end, e);
+        found = regex_find(f->m->regex, &f->walk, f->s, f->len, f->at, f->matched, start, end, e);
         if (found == 1)
             f->at = *end;
     } else {
@@ -117,4 +117,9 @@ int finder_next(struct finder *f, size_t *start, size_t *end, struct err *e)
     }
     f->matched |= found == 1;
     return found;
+}
+
+void finder_end(struct finder *f)
+{
+    regex_end(&f->walk);
 }

@@ -66,17 +66,20 @@ static int run_prepend(const struct normal_step *n, const struct text_view *v, s
 
 static int run_replace(const struct normal_step *n, const struct text_view *v, struct aligned *out, struct err *e)
 {
-    struct finder f = {&n->pattern, unicode_classes(), v->s, v->len, 0, false};
+    struct finder f = {&n->pattern, unicode_classes(), v->s, v->len, 0, false, {NULL}};
     size_t start, end, done = 0;
     int found;
     while ((found = finder_next(&f, &start, &end, e)) == 1) {
-        if (out->len + n->content_len > TOKENIZER_MAX_TEXT)
+        if (out->len + n->content_len > TOKENIZER_MAX_TEXT) {
+            finder_end(&f);
             return err_set(e, "the normalized text is longer than 1 GiB");
+        }
         aligned_copy(out, v, done, start);
         uint32_t from = start < v->len ? view_from(v, start) : v->len ? view_to(v, v->len - 1) : v->base;
         aligned_put(out, n->content, n->content_len, from, end > start ? view_to(v, end - 1) : from);
         done = end;
     }
+    finder_end(&f);
     if (found < 0 || !f.matched)
         return found;
     aligned_copy(out, v, done, v->len);

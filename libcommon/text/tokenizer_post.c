@@ -59,19 +59,6 @@ static int parse_pair(struct ids around[2], const json_t *json, const char *plac
            add_id(&around[1], json_array_get(json_object_get(json, "sep"), 1), place, e) ? -1 : 0;
 }
 
-/* Puts around[0] before and around[1] after what is there already. */
-static void wrap(struct tokenizer *t, const struct ids around[2])
-{
-    t->before = mem_array(t->before, t->n_before + around[0].n, sizeof *t->before);
-    memmove(t->before + around[0].n, t->before, t->n_before * sizeof *t->before);
-    for (size_t i = 0; i < around[0].n; i++)
-        t->before[i] = around[0].items[i];
-    t->n_before += around[0].n;
-    t->after = mem_array(t->after, t->n_after + around[1].n, sizeof *t->after);
-    for (size_t i = 0; i < around[1].n; i++)
-        t->after[t->n_after++] = around[1].items[i];
-}
-
 int post_parse(struct tokenizer *t, const json_t *json, const char *place, struct err *e)
 {
     if (!json || json_is_null(json))
@@ -90,6 +77,8 @@ int post_parse(struct tokenizer *t, const json_t *json, const char *place, struc
                 return -1;
         return 0;
     }
+    if (t->n_before || t->n_after)
+        return err_set(e, "%s: a Sequence of more than one processor that adds tokens is not supported", place);
     struct ids around[2] = {{NULL, 0, 0}, {NULL, 0, 0}};
     int result;
     if (!strcmp(type, "TemplateProcessing"))
@@ -98,9 +87,7 @@ int post_parse(struct tokenizer *t, const json_t *json, const char *place, struc
         result = parse_pair(around, json, place, e);
     else
         result = err_set(e, "%s: type %s is not supported", place, type);
-    if (!result)
-        wrap(t, around);
-    free(around[0].items);
-    free(around[1].items);
+    t->before = around[0].items, t->n_before = around[0].n;
+    t->after = around[1].items, t->n_after = around[1].n;
     return result;
 }

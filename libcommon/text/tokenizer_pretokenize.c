@@ -18,7 +18,7 @@ void pieces_add(struct pieces *p, size_t start, size_t end)
 /* The spans of the piece in order: matches and the gaps between them. Matches have the low bit of `start` set. */
 static int find_spans(const struct matcher *m, const char *s, struct piece piece, struct pieces *spans, struct err *e)
 {
-    struct finder f = {m, unicode_classes(), s + piece.start, piece.end - piece.start, 0, false};
+    struct finder f = {m, unicode_classes(), s + piece.start, piece.end - piece.start, 0, false, {NULL}};
     size_t start, end, done = 0;
     int found;
     spans->n = 0;
@@ -30,6 +30,7 @@ static int find_spans(const struct matcher *m, const char *s, struct piece piece
     }
     if (done < f.len)
         pieces_add(spans, (piece.start + done) << 1, piece.end);
+    finder_end(&f);
     return found;
 }
 

@@ -45,7 +45,7 @@ const uint8_t *unicode_classes(void);
 const struct unicode_set *unicode_script(const char *name, size_t len); /* NULL when not known */
 extern const struct unicode_set unicode_punctuation;                    /* what Punctuation splits at */
 extern const struct unicode_set unicode_active;                         /* may take part in NFC, NFD, NFKC or NFKD */
-extern const struct unicode_set unicode_word_regex[2];                  /* Oniguruma's \w: UNICODE_WORD without [0] and with [1] */
+extern const struct unicode_set unicode_word_regex[2];                  /* Oniguruma's \w: UNICODE_WORD without [0], and outside [] with [1] */
 
 extern const struct unicode_set unicode_accents;                        /* what StripAccents removes */
 
