@@ -32,8 +32,9 @@ static const struct cli_tool tool = {"tok-encode", "-m DIR [-o FILE] [--max-leng
                                      {"fmt-chat -m model/ alpaca.json | tok-encode -m model/ -o train.tok",
                                       "tok-encode -m model/ --max-length 2k --overlong split chats.jsonl >train.tok"}};
 
-/* Samples are read in batches and encoded in parallel; they are written in their order. */
-enum { BATCH_SAMPLES = 256, BATCH_BYTES = 2 << 20 };
+/* Samples are read in batches and encoded in parallel; they are written in their order. Large batches: threads that wait for
+ * the next one burn time that the program at the other end of the pipe could use. */
+enum { BATCH_SAMPLES = 2048, BATCH_BYTES = 4 << 20 };
 
 struct item {
     size_t at, len;      /* of the line in the batch */
