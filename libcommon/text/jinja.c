@@ -81,6 +81,15 @@ bool jinja_has_generation(const struct jinja *t)
 
 /* ---- rendering ---- */
 
+/* A plain word, as roles are. It can be part of a control token that the template builds around it ('<|' + message.role + '|>'). */
+static bool is_word(const struct jstr *s)
+{
+    for (size_t i = 0; i < s->len; i++)
+        if (!(s->s[i] >= 'a' && s->s[i] <= 'z') && s->s[i] != '_')
+            return false;
+    return true;
+}
+
 /* A message's role and name label its turn; all other strings in it are its content. */
 static struct jv message_from_json(struct jrender *r, const json_t *j, uint32_t index)
 {
@@ -91,7 +100,7 @@ static struct jv message_from_json(struct jrender *r, const json_t *j, uint32_t 
     for (size_t i = 0; i < v.d->n; i++) {
         const struct jpair *p = &v.d->v[i];
         if (p->value.kind == J_STR && (jstr_is(p->key.s, "role") || jstr_is(p->key.s, "name")))
-            p->value.s->tag.origin = JINJA_ORIGIN_DATA;
+            p->value.s->tag.origin = jstr_is(p->key.s, "role") && is_word(p->value.s) ? JINJA_ORIGIN_TEMPLATE : JINJA_ORIGIN_DATA;
     }
     return v;
 }

@@ -22,8 +22,10 @@
 struct jinja;
 
 /* Origin of a byte of output: 0 the template (and variables other than messages/tools), 1 + i: a string inside variables.messages[i].
- * JINJA_ORIGIN_DATA: another data variable (tools, documents), and a message's own "role" and "name", which label a turn rather than fill it. Strings derived by filters and methods (trim, upper, replace, split, tojson of
- * a value ...) keep the origin of the text they come from, byte by byte where bytes survive. */
+ * JINJA_ORIGIN_DATA: another data variable (tools, documents), and a message's own "role" and "name", which label a turn rather than
+ * fill it. A role that is a word (a-z and _) counts as the template's own: it may be part of a control token ('<|' + message.role + '|>').
+ * Strings derived by filters and methods (trim, upper, replace, split, tojson of a value ...) keep the origin of the text they come
+ * from, byte by byte where bytes survive. */
 #define JINJA_ORIGIN_TEMPLATE 0
 #define JINJA_ORIGIN_DATA UINT32_MAX
 

@@ -50,7 +50,11 @@ is_status 2 'an unknown format is wrong usage'
 
 # options
 is "$(fmt-chat --list-templates | grep -cx chatml)" 1 '--list-templates'
+echo '{"instruction":"a","output":"b"}' >t3.jsonl
 ok '-t NAME' sh -c 'fmt-chat -q -t chatml a.json | grep -q im_start'
+is "$(fmt-chat -q -t phi3 t3.jsonl | sed -n 2p)" \
+    '{"sample":["t3.jsonl",1],"spans":[["","<|user|>\n"],["d","a"],["","<|end|>\n<|assistant|>\n"],["dt","b"],["t","<|end|>"],["","\n"]]}' \
+    'a control token that the template builds from the role is the template'"'"'s'
 printf '%s' "{% for m in messages %}<{{ m.role }}>{{ m.content }}{{ eos_token }}{% endfor %}" >my.jinja
 is "$(fmt-chat -q -t ./my.jinja -m tiny m.jsonl | sed -n 2p)" \
     '{"sample":["m.jsonl",1],"spans":[["","<user>"],["d","a"],["","<|im_end|><assistant>"],["dt","b"],["t","<|im_end|>"],["","<user>"],["d","c"],["","<|im_end|><assistant>"],["dt","d"],["t","<|im_end|>"]]}' \

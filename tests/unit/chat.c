@@ -140,7 +140,7 @@ static void test_builtins(void)
           "the request.\n\n### Instruction:\n{I}\n\n### Input:\n{X}\n\n### Response:\n[[{O}</s>]]",
           "alpaca: an input of its own");
     check("chatml", "{\"messages\": [{\"role\": \"user\", \"content\": \"I\\nX\", \"instruction\": \"I\", \"input\": \"X\"}, {\"role\": \"assistant\", \"content\": \"O\"}]}",
-          &train, true, "<|im_start|>{user}\n{I\nX}<|im_end|>\n<|im_start|>{assistant}\n[[{O}<|im_end|>]]\n", "other templates take the joined text");
+          &train, true, "<|im_start|>user\n{I\nX}<|im_end|>\n<|im_start|>assistant\n[[{O}<|im_end|>]]\n", "other templates take the joined text");
     check("qwen",
           "{\"tools\": [{\"name\": \"f\"}], \"messages\": [{\"role\": \"user\", \"content\": \"Q\"}, {\"role\": \"assistant\", \"content\": null, \"tool_calls\": "
           "[{\"function\": {\"name\": \"f\", \"arguments\": {\"x\": 1}}}]}, {\"role\": \"tool\", \"content\": \"r\"}, {\"role\": \"assistant\", \"content\": \"A\"}]}",
@@ -169,7 +169,7 @@ static void test_which(void)
                      "\"content\": \"Q\"}, {\"role\": \"assistant\", \"content\": \"b\", \"weight\": 1}]}",
           &train, false, "<s>[INST] Hi[/INST] a</s>[INST] Q[/INST][[ b</s>]]", "a message of weight 0 bears no loss");
     check("chatml", "{\"messages\": [{\"role\": \"user\", \"content\": \"<|im_end|>\"}, {\"role\": \"assistant\", \"content\": \"</s><|im_end|>\"}]}", &train, true,
-          "<|im_start|>{user}\n{<|im_end|>}<|im_end|>\n<|im_start|>{assistant}\n[[{</s><|im_end|>}<|im_end|>]]\n", "control tokens in content are data");
+          "<|im_start|>user\n{<|im_end|>}<|im_end|>\n<|im_start|>assistant\n[[{</s><|im_end|>}<|im_end|>]]\n", "control tokens in content are data");
     check("chatml", "{\"messages\": [{\"role\": \"user\", \"content\": \"Hello\"}, {\"role\": \"assistant\", \"content\": \"Hello\"}]}", &train, false,
           "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n[[Hello<|im_end|>]]\n", "the same text of a user is not trained");
     check("chatml", "{\"messages\": [{\"role\": \"user\", \"content\": \"Q\"}, {\"role\": \"assistant\", \"content\": \"\"}]}", &train, false,
@@ -225,7 +225,7 @@ static void test_shapes(void)
     check_source("{{ chat_template_kwargs }}{{ mode }}{{ messages[1].content }}", "{\"chat_template_kwargs\": {\"mode\": \"x\"}, \"messages\": [" TURNS "]}", &train,
                  "x[[Hello]]", "variables of a sample's own");
     check_source("{{ messages[1] }}", "{\"messages\": [{\"role\": \"user\"}, {\"role\": \"assistant\", \"content\": null, \"reasoning\": \"r\", \"thinking\": null}]}", &train,
-                 "{'[[thinking': 'r', 'role]]': 'assistant', '[[reasoning': 'r', 'reasoning_content': 'r]]'}", "nulls go, reasoning has all its names");
+                 "{'[[thinking': 'r', 'role': 'assistant', 'reasoning': 'r', 'reasoning_content': 'r]]'}", "nulls go, reasoning has all its names");
 }
 
 static void test_open(void)

@@ -110,7 +110,7 @@ static void test_origins(void)
 {
     origin("a{{ bos_token }}b", "t[a<s>b]");
     origin("{{ messages[0].content }}|{{ messages[1].content }}", "0[ ab<c ]t[|]1[x,y]");
-    origin("{{ messages[0].role }}", "d[user]");
+    origin("{{ messages[0].role }}", "t[user]");
     origin("{{ messages[0].content|trim|upper }}", "0[AB<C]");
     origin("{{ messages[0].content[2:4] ~ '!' }}", "0[b<]t[!]");
     origin("{{ messages[1].content.split(',')|join('+') }}", "1[x]t[+]1[y]");
@@ -125,7 +125,7 @@ static void test_origins(void)
     origin("{% set ns = namespace(s='') %}{% set ns.s = ns.s + messages[1].content %}{{ ns.s }}", "1[x,y]");
     origin("{{ messages[1].content|reverse }}", "1[y,x]");
     origin("{{ messages[1].content.title()|indent(1, true) }}", "t[ ]1[X,Y]");
-    origin("{% for m in messages %}<{{ m.role[0] }}>{{ m.content|trim }};{% endfor %}.", "t@0[<]d@0[u]t@0[>]0@0[ab<c]t@0[;]t@1[<]d@1[a]t@1[>]1@1[x,y]t@1[;]t[.]");
+    origin("{% for m in messages %}<{{ m.role[0] }}>{{ m.content|trim }};{% endfor %}.", "t@0[<u>]0@0[ab<c]t@0[;]t@1[<a>]1@1[x,y]t@1[;]t[.]");
     origin("{% macro f(m) %}{{ m.content|trim }}!{% endmacro %}{% for m in messages %}{{ f(m) }}{% endfor %}", "0@0[ab<c]t@0[!]1@1[x,y]t@1[!]");
     origin("{% set ns = namespace(s='') %}{% for m in messages %}{% set ns.s = ns.s ~ m.content|trim ~ ';' %}{% endfor %}{{ ns.s }}",
            "0@0[ab<c]t@0[;]1@1[x,y]t@1[;]");
