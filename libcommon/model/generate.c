@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/mem.h"
 
@@ -20,7 +21,25 @@ struct generator {
     struct sampler *sampler;
     struct slot *slots;
     float *logits;         /* (parallel, V) */
+    struct generate_times times;
 };
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+/* kv_forward, its time put down to the prompt or to decoding. */
+static int forward(struct generator *g, const struct kv_input *in, int n, bool prompt, struct err *e)
+{
+    double start = now();
+    int result = kv_forward(g->cache, in, n, g->logits, e);
+    *(prompt ? &g->times.prompt_seconds : &g->times.decode_seconds) += now() - start;
+    *(prompt ? &g->times.prompt_tokens : &g->times.new_tokens) += prompt ? in->n_ids : n;
+    return result;
+}
 
 struct generator *generator_new(struct model *m, const struct generate_options *o, struct err *e)
 {
@@ -102,7 +121,7 @@ static int prefill(struct generator *g, int s, size_t index, const struct genera
     slot->request = index;
     slot->busy = true;
     struct kv_input in = {s, slot->ids + same, slot->n - same};
-    if (kv_forward(g->cache, &in, 1, g->logits, e) < 0)
+    if (forward(g, &in, 1, true, e) < 0)
         return -1;
     return advance(g, s, g->logits, r, sink, e);
 }
@@ -115,7 +134,7 @@ static int decode(struct generator *g, const struct generate_request *requests, 
     for (int s = 0; s < g->o.parallel; s++)
         if (g->slots[s].busy)
             in[n++] = (struct kv_input){s, g->slots[s].ids + g->slots[s].n - 1, 1};
-    if (n && kv_forward(g->cache, in, n, g->logits, e) < 0)
+    if (n && forward(g, in, n, false, e) < 0)
         return -1;
     for (int i = 0; i < n; i++)
         if (advance(g, in[i].slot, g->logits + (int64_t)i * g->model->config.vocab, &requests[g->slots[in[i].slot].request], sink, e) < 0)
@@ -147,4 +166,9 @@ stopped: /* leaves nothing running; without an error it was the sink's wish */
         kv_cache_reset(g->cache, s);
     }
     return e->set ? -1 : 0;
+}
+
+const struct generate_times *generator_times(const struct generator *g)
+{
+    return &g->times;
 }

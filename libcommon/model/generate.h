@@ -39,9 +39,13 @@ struct generate_sink {
     int (*end)(void *arg, size_t request, enum generate_end why, int64_t n_tokens);
 };
 
+/* Where the time went, since generator_new. */
+struct generate_times { int64_t prompt_tokens, new_tokens; double prompt_seconds, decode_seconds; };
+
 struct generator;
 struct generator *generator_new(struct model *m, const struct generate_options *o, struct err *e) MUST_CHECK;
 void generator_free(struct generator *g);
 int generator_run(struct generator *g, const struct generate_request *requests, size_t n, const struct generate_sink *sink, struct err *e) MUST_CHECK;
+const struct generate_times *generator_times(const struct generator *g);
 
 #endif

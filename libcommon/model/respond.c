@@ -20,6 +20,7 @@ struct responder {
     struct generator *generator;
     int64_t positions;           /* that the generator's cache has room for, in each of */
     int slots;                   /* so many sequences */
+    struct generate_times before; /* of generators that were too small */
 };
 
 /* One running request: tokens become text. */
@@ -78,6 +79,17 @@ void responder_free(struct responder *r)
     chat_template_close(r->template);
     tokenizer_close(r->tokenizer);
     free(r);
+}
+
+struct generate_times responder_times(const struct responder *r)
+{
+    struct generate_times t = r->before;
+    const struct generate_times *g = r->generator ? generator_times(r->generator) : &(struct generate_times){0};
+    t.prompt_tokens += g->prompt_tokens;
+    t.new_tokens += g->new_tokens;
+    t.prompt_seconds += g->prompt_seconds;
+    t.decode_seconds += g->decode_seconds;
+    return t;
 }
 
 static int check_ids(const struct responder *r, const struct token_list *ids, struct err *e)
@@ -176,6 +188,7 @@ static int make_room(struct responder *r, const struct token_list *prompts, size
     int slots = n < (size_t)r->o.parallel ? (int)n : r->o.parallel;
     if (r->generator && need <= r->positions && slots <= r->slots)
         return 0;
+    r->before = responder_times(r);
     generator_free(r->generator);
     r->positions = n == 1 && need < limit / 2 ? 2 * need : need; /* a chat grows */
     r->slots = slots;

@@ -47,5 +47,7 @@ int responder_raw(struct responder *r, const char *text, size_t len, struct toke
 /* stream of request i is first_stream + i: runs that differ only in how requests are grouped give the same answers. */
 int responder_run(struct responder *r, const struct token_list *prompts, size_t n, uint64_t first_stream, const struct respond_sink *sink,
                   struct err *e) MUST_CHECK;
+/* Of all runs so far. */
+struct generate_times responder_times(const struct responder *r);
 
 #endif
