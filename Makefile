@@ -2,6 +2,8 @@
 #
 #   make               all programs, into build/bin
 #   make check         every test that needs no accelerator
+#   make demo          the whole road on the embedded base model, or on MODEL=dir DATA=file.json
+#   make bench         costs of the main work, beside the peers that are installed
 #   make deps          install the Debian packages that the build and the tests need (deps-optional: those that widen the tests)
 #   make install       PREFIX (/usr/local) and DESTDIR; also uninstall, installcheck
 #   make fuzz          every fuzz target for SECONDS (60) each, with clang
@@ -27,7 +29,7 @@ Q := $(if $(filter 1,$(V)),,@)
 .DELETE_ON_ERROR:
 .SECONDARY:
 .SUFFIXES:
-.PHONY: all tests check fuzz fuzz-run completions install uninstall installcheck deps deps-optional clean force
+.PHONY: all tests check demo bench fuzz fuzz-run completions install uninstall installcheck deps deps-optional clean force
 
 ifneq ($(filter deps,$(MAKECMDGOALS)),)
 # Nothing is probed before the packages are there; the other goals follow in a make of their own.

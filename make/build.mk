@@ -78,6 +78,14 @@ $B/tests/faults/%.so: tests/faults/%.c $B/flags
 check: all tests
 	BUILD=$(CURDIR)/$B CC=$(CC) prove --failures -j2 $(UNIT) $(wildcard tests/cli/*.t)
 
+# The road from data to a merged checkpoint that answers: MODEL=dir DATA=file.json for a model and data of your own.
+demo: all
+	@BUILD=$(CURDIR)/$B MODEL='$(MODEL)' DATA='$(DATA)' sh pipelines/demo.sh
+
+# MODEL=dir measures that model; PEER_PYTHON=path a python whose packages do the same work.
+bench: all tests $B/tests/bench/kernels
+	@BUILD=$(CURDIR)/$B MODEL='$(MODEL)' sh tests/bench/bench.sh
+
 fuzz:
 	@command -v clang >/dev/null || { echo "make fuzz needs clang (make deps-optional)" >&2; exit 1; }
 	@+$(MAKE) --no-print-directory B=build-fuzz CC=clang OPT='-O1 -g' SAN=fuzzer-no-link,address,undefined fuzz-run

@@ -115,7 +115,7 @@ static int check_log(const struct train_command *c, int found, struct err *e)
     return err_set(e, "%s: exists already; --force replaces it", c->o->log);
 }
 
-static int report(const struct train_command *c, const struct train_result *r)
+static int report(const struct session *s, const struct train_result *r)
 {
     char time[32], rate[32], memory[32];
     double seconds = progress_seconds();
@@ -125,6 +125,9 @@ static int report(const struct train_command *c, const struct train_result *r)
     progress_format_bytes(memory, sizeof memory, (double)progress_peak_memory());
     summary_count("steps", r->step);
     summary_count("tokens", r->tokens);
+    summary_count("peak_memory", progress_peak_memory());
+    double rows, flops = session_flops(s, &rows);
+    summary_real("flops_per_token", flops / rows);
     if (!isnan(r->loss))
         summary_real("loss", r->loss);
     if (!isnan(r->eval_loss))
@@ -137,7 +140,7 @@ static int report(const struct train_command *c, const struct train_result *r)
         msg_info("stopped at step %" PRId64 "; the same command goes on from there", r->step);
         return EXIT_STOPPED;
     }
-    msg_info("%" PRId64 " steps in %s, %s tok/s, loss %.4g, peak memory %s; %s is in %s", r->step, time, rate, r->loss, memory, c->what, cli.output);
+    msg_info("%" PRId64 " steps in %s, %s tok/s, loss %.4g, peak memory %s; %s is in %s", r->step, time, rate, r->loss, memory, s->c->what, cli.output);
     return EXIT_DONE;
 }
 
@@ -163,7 +166,7 @@ static int train(const struct train_command *c, struct session *s, int found, st
         stop_defer();
         status = train_run(&j, &result, e);
         if (status == 0)
-            status = report(c, &result);
+            status = report(s, &result);
     }
     run_folder_close(folder);
     free(log);

@@ -115,6 +115,10 @@ int main(int argc, char **argv)
     if (argc > 1)
         only = argv[1];
     k->ceiling(&top);
+    if (only && !strcmp(only, "ceiling")) { /* for scripts: FLOP/s and bytes/s */
+        printf("%.4e %.4e\n", top.flops, top.read_bytes);
+        return 0;
+    }
     printf("%s, %d threads: %.1f GFLOP/s f32, %.1f GB/s read\n", k->features, omp_get_max_threads(), top.flops / 1e9, top.read_bytes / 1e9);
     bench_products();
     return 0;

@@ -12,6 +12,7 @@
 
 static struct {
     int64_t samples, min, max, vocab;
+    bool all;
 } o = {.samples = 20, .min = 5, .max = 24, .vocab = 259};
 
 static const struct opt options[] = {
@@ -19,6 +20,7 @@ static const struct opt options[] = {
     {OPT_COUNT, 0, "min", &o.min, "N", "tokens, at least (5)", .min = 4, .max = 1e6},
     {OPT_COUNT, 0, "max", &o.max, "N", "tokens, at most (24)", .min = 4, .max = 1e6},
     {OPT_COUNT, 0, "vocab", &o.vocab, "N", "ids are below this (259)", .min = 8, .max = 1e6},
+    {OPT_FLAG, 0, "all", &o.all, NULL, "every token but the first bears loss"},
     OPT_END};
 
 static const struct cli_tool tool = {"make-tokens", "[options] [-m DIR] -o FILE", "write a token file for tests", options,
@@ -34,7 +36,7 @@ static int write_sample(struct token_writer *w, int64_t index, struct err *e)
     uint8_t *mask = mem_zalloc(n, 1);
     for (uint32_t i = 0; i < n; i++, id = (id + step) % (uint32_t)o.vocab) {
         ids[i] = id;
-        mask[i] = i > n / 3;
+        mask[i] = i > (o.all ? 0 : n / 3);
     }
     int code = token_writer_add(w, ids, mask, n, e);
     free(ids);

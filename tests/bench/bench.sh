@@ -1,0 +1,79 @@
+#!/bin/sh
+# bench.sh: what the main work costs here, beside the peers that are installed and the ceilings of this machine. `make bench` runs it.
+#   MODEL   a model folder (a random one of SmolLM2-135M's shape)     TEXT   a text file to encode (the base model's corpus)
+#   PEER_PYTHON   a python with transformers, peft, tokenizers, llama-cpp-python ...: without it, no peers
+# Prints a table and writes build/bench/bench.json. Figures are medians of one run on one machine: compare ratios, not runs.
+set -eu
+ROOT=$(cd "$(dirname "$0")/../.." && pwd)
+BUILD=${BUILD:-$ROOT/build}
+OUT=$BUILD/bench
+PATH=$BUILD/bin:$BUILD/tests/tools:$PATH
+rm -rf "$OUT"
+mkdir -p "$OUT"
+cd "$OUT"
+
+MODEL=${MODEL:-}
+if [ -z "$MODEL" ]; then
+	MODEL=$OUT/model
+	make-model -q --type bf16 --tied --layers 30 --hidden 576 --heads 9 --kv-heads 3 --head-dim 64 --ffn 1536 --vocab 49152 -o "$MODEL"
+fi
+if [ -z "${TEXT:-}" ]; then
+	TEXT=$OUT/text
+	world=$ROOT/pipelines/base-model
+	awk -v documents=20000 -v seed=1 -f "$world/facts.awk" -f "$world/corpus.awk" "$world/world.txt" |
+		sed 's/^{"text": "//; s/"}$//; s/\\"/"/g; s/\\n/ /g' >"$TEXT"
+fi
+
+# result WORK VALUE UNIT MEMORY CEILING: one line of ours
+result() { printf '{"work": "%s", "value": %s, "unit": "%s", "memory": %s, "share": %s}\n' "$1" "$2" "$3" "${4:-null}" "${5:-null}" >>ours.jsonl; }
+value() { sed -n 's/.*"'"$1"'": *\([0-9.e+-]*\).*/\1/p' "$2" | head -1; }
+median() { sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
+seconds() { { command time -p "$@" >/dev/null; } 2>&1 | sed -n 's/^real //p'; }
+
+"$BUILD/tests/bench/kernels" ceiling >ceiling
+flops=$(awk '{ print $1 }' ceiling)
+bytes=$(awk '{ print $2 }' ceiling)
+weights=$(cat "$MODEL"/*.safetensors | wc -c)
+
+make-tokens -q --samples 24 --min 512 --max 512 --vocab 49152 --all -m "$MODEL" -o train.tok
+lora-train -q -m "$MODEL" -o adapter --steps 5 --batch 4 --recompute none --summary train.json train.tok
+rate=$(grep '"type":"step"' adapter/log.jsonl | sed '1d; s/.*"tokens_per_second":\([0-9.]*\).*/\1/' | median)
+share=$(awk "BEGIN { print $(value flops_per_token train.json) * $rate / $flops }")
+result "lora-train" "$rate" tokens/s "$(value peak_memory train.json)" "$share"
+first=$(grep -m 1 '"type":"step"' adapter/log.jsonl | sed 's/.*"tokens_per_second":\([0-9.]*\).*"time":\([0-9.]*\).*/\1 \2/' | awk '{ print $2 - 2048 / $1 }')
+result "start to first step" "$first" s
+
+awk 'BEGIN { for (i = 0; i < 512; i++) printf "a" }' >prompt
+for i in 1 2 3; do
+	gen -q -m "$MODEL" --raw --max-tokens 1 --summary gen.json <prompt >/dev/null
+	value prompt_tokens_per_second gen.json
+done | median >prefill
+result "prefill" "$(cat prefill)" tokens/s "$(value peak_memory gen.json)"
+printf '{"text": "%s"}\n' "0123456789abcdef" >one.jsonl
+for i in 1 2 3 4 5 6 7 8; do cat one.jsonl; done >eight.jsonl
+for n in one eight; do
+	gen -q -m "$MODEL" --raw --batch $n.jsonl --max-tokens 48 --stop '' --summary gen.json -f -o answers.jsonl 2>/dev/null ||
+		gen -q -m "$MODEL" --raw --batch $n.jsonl --max-tokens 48 --summary gen.json -f -o answers.jsonl
+	value new_tokens_per_second gen.json >decode.$n
+done
+result "decode" "$(cat decode.one)" tokens/s "$(value peak_memory gen.json)" "$(awk "BEGIN { print $(cat decode.one) * $weights / $bytes }")"
+result "decode, 8 at once" "$(cat decode.eight)" tokens/s
+
+awk '{ gsub(/\\/, "\\\\"); gsub(/"/, "\\\""); print "{\"text\": \"" $0 "\"}" }' "$TEXT" >text.jsonl
+fmt-chat -q -F text -o text.chat text.jsonl
+size=$(wc -c <"$TEXT")
+for i in 1 2 3; do seconds tok-encode -q -j 1 -m "$MODEL" -f -o text.tok text.chat; done | median >encode
+result "tok-encode" "$(awk "BEGIN { print $size / 1048576 / $(cat encode) }")" MiB/s
+for i in 1 2 3; do seconds sh -c "fmt-chat -q -F text text.jsonl | tok-encode -q -m '$MODEL' -f -o text.tok"; done | median >pipe
+result "fmt-chat | tok-encode" "$(awk "BEGIN { print $size / 1048576 / $(cat pipe) }")" MiB/s
+
+for i in 1 2 3; do seconds adapter-merge -q -f -m "$MODEL" -o merged --summary merge.json adapter; done | median >merge
+for i in 1 2 3; do rm -rf copy; seconds cp -r "$MODEL" copy; done | median >copy
+result "adapter-merge" "$(cat merge)" s "$(value peak_memory merge.json)" "$(awk "BEGIN { print $(cat copy) / $(cat merge) }")"
+
+: >peers.jsonl
+if [ -n "${PEER_PYTHON:-}" ]; then
+	"$PEER_PYTHON" "$ROOT/tests/bench/peers.py" "$MODEL" "$TEXT" >>peers.jsonl || true
+fi
+
+sh "$ROOT/tests/bench/table.sh" "$flops" "$bytes" ours.jsonl peers.jsonl bench.json

