@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "base/rng.h"
 #include "kernels/cpu/ceiling.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/scratch.h"
@@ -20,6 +21,11 @@
 #include "kernels/cpu/attention_tmpl.h"
 
 #include "kernels/cpu/attention_back_tmpl.h"
+
+#include "kernels/cpu/rows_tmpl.h"
+
+#include "kernels/cpu/elements_tmpl.h"
+#include "kernels/cpu/loss_tmpl.h"
 
 #define BURST_CHAINS 12 /* independent sums: two units, each with up to five cycles of latency */
 
@@ -58,4 +64,19 @@ void ISA(cpu_fill)(struct kernels *k)
     k->matmul = ISA(matmul);
     k->attention = ISA(attention);
     k->attention_backward = ISA(attention_backward);
+    k->bias_add = ISA(bias_add);
+    k->bias_backward = ISA(bias_backward);
+    k->rmsnorm = ISA(rmsnorm);
+    k->rmsnorm_backward = ISA(rmsnorm_backward);
+    k->rope = ISA(rope);
+    k->embedding = ISA(embedding);
+    k->embedding_backward = ISA(embedding_backward);
+    k->swiglu = ISA(swiglu);
+    k->swiglu_backward = ISA(swiglu_backward);
+    k->add = ISA(add);
+    k->scale = ISA(scale);
+    k->dropout = ISA(dropout);
+    k->adamw = ISA(adamw);
+    k->cross_entropy = ISA(cross_entropy);
+    k->sum_squares = ISA(sum_squares);
 }

@@ -35,8 +35,14 @@ VEC __m256i v_first(int n)
 {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
-VEC vf v_load_n(const float *p, int n) { return _mm256_maskload_ps(p, v_first(n)); }
-VEC void v_store_n(float *p, vf a, int n) { _mm256_maskstore_ps(p, v_first(n), a); }
+VEC vf v_load_n(const float *p, int n) { return n >= VL ? _mm256_loadu_ps(p) : _mm256_maskload_ps(p, v_first(n)); }
+VEC void v_store_n(float *p, vf a, int n) /* masked stores are slow */
+{
+    if (n >= VL)
+        _mm256_storeu_ps(p, a);
+    else
+        _mm256_maskstore_ps(p, v_first(n), a);
+}
 
 VEC vf v_load_bf16(const void *p)
 {

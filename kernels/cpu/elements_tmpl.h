@@ -1,0 +1,117 @@
+/* Operations on elements: gated activation, sums, scaling, dropout, AdamW. A task is CHUNK elements, whatever the thread count. */
+#ifndef KERNELS_CPU_ELEMENTS_TMPL_H
+#define KERNELS_CPU_ELEMENTS_TMPL_H
+
+#define CHUNK 4096
+
+/* i runs over whole and partial vectors of chunk `b` of `count` elements, `lanes` of them in use. */
+#define EACH_CHUNK(b, count) for (int64_t b = 0; b < (count); b += CHUNK)
+#define EACH_VECTOR(i, lanes, b, count) \
+    for (int64_t i = b, end_ = min_i64((b) + CHUNK, count), lanes; i < end_ && (lanes = lanes_left(end_, i), true); i += VL)
+
+static void ISA(swiglu)(float *y, const float *gate, const float *up, int64_t count)
+{
+#pragma omp parallel for if (count > CHUNK)
+    EACH_CHUNK(b, count)
+        EACH_VECTOR(i, n, b, count) {
+            vf g = v_load_n(gate + i, (int)n);
+            v_store_n(y + i, v_mul(v_mul(g, v_sigmoid(g)), v_load_n(up + i, (int)n)), (int)n);
+        }
+}
+
+static void ISA(swiglu_backward)(float *dgate, float *dup, const float *dy, const float *gate, const float *up, int64_t count)
+{
+#pragma omp parallel for if (count > CHUNK)
+    EACH_CHUNK(b, count)
+        EACH_VECTOR(i, n, b, count) {
+            vf g = v_load_n(gate + i, (int)n), u = v_load_n(up + i, (int)n), d = v_load_n(dy + i, (int)n), s = v_sigmoid(g);
+            vf slope = v_mul(s, v_fma(g, v_sub(v_set(1), s), v_set(1)));
+            v_store_n(dgate + i, v_mul(v_mul(d, u), slope), (int)n);
+            v_store_n(dup + i, v_mul(v_mul(d, g), s), (int)n);
+        }
+}
+
+static void ISA(add)(float *x, const float *y, int64_t count)
+{
+#pragma omp parallel for if (count > CHUNK)
+    EACH_CHUNK(b, count)
+        EACH_VECTOR(i, n, b, count)
+            v_store_n(x + i, v_add(v_load_n(x + i, (int)n), v_load_n(y + i, (int)n)), (int)n);
+}
+
+static void ISA(scale)(float *x, float s, int64_t count)
+{
+#pragma omp parallel for if (count > CHUNK)
+    EACH_CHUNK(b, count)
+        EACH_VECTOR(i, n, b, count)
+            v_store_n(x + i, v_mul(v_load_n(x + i, (int)n), v_set(s)), (int)n);
+}
+
+/* Philox4x32-10 (base/rng.h) of VL / 2 consecutive counters; word w of counter c goes to words[4 * c + w]. Each 32-bit word lives
+ * in a 64-bit lane; what a product leaves in a lane's upper half never gets into a later product. */
+VEC void philox(uint32_t words[2 * VL], uint64_t counter, uint64_t seed, uint64_t stream)
+{
+    vu count = v_u64_count(counter), c0 = count, c1 = v_u64_high(count), c2 = v_u64_set((uint32_t)stream), c3 = v_u64_set(stream >> 32);
+    uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
+    uint64_t out[4][VL / 2];
+    for (int round = 0; round < 10; round++) {
+        vu p0 = v_u64_mul32(c0, v_u64_set(0xd2511f53u)), p1 = v_u64_mul32(c2, v_u64_set(0xcd9e8d57u));
+        vu n0 = v_u64_xor(v_u64_xor(v_u64_high(p1), c1), v_u64_set(k0)), n2 = v_u64_xor(v_u64_xor(v_u64_high(p0), c3), v_u64_set(k1));
+        c0 = n0, c1 = p1, c2 = n2, c3 = p0;
+        k0 += 0x9e3779b9u, k1 += 0xbb67ae85u;
+    }
+    v_u64_store(out[0], c0), v_u64_store(out[1], c1), v_u64_store(out[2], c2), v_u64_store(out[3], c3);
+    for (int i = 0; i < VL / 2; i++)
+        for (int w = 0; w < 4; w++)
+            words[4 * i + w] = (uint32_t)out[w][i];
+}
+
+/* Elements first .. last - 1 (their draws are first + row0 * c ...). */
+VEC void dropout_chunk(float *y, const float *x, float p, const struct rng *r, uint64_t draw, int64_t first, int64_t last)
+{
+    uint32_t words[2 * VL];
+    float u[2 * VL];
+    for (int64_t i = first; i < last;) {
+        uint64_t at = draw + (uint64_t)(i - first);
+        int skip = (int)(at % 4), n = 2 * VL - skip;
+        philox(words, at / 4, r->seed, r->stream);
+        for (int k = 0; k < 2 * VL; k++)
+            u[k] = (float)(int32_t)(words[k] >> 8) * 0x1p-24f;
+        n = last - i < n ? (int)(last - i) : n;
+        for (int k = 0; k < n; k += VL) {
+            int lanes = lanes_left(n, k);
+            vf v = v_mul(v_load_n(x + i + k, lanes), v_set(1 / (1 - p)));
+            v_store_n(y + i + k, v_if_less(v_load_n(u + skip + k, lanes), v_set(p), v_set(0), v), lanes);
+        }
+        i += n;
+    }
+}
+
+static void ISA(dropout)(float *y, const float *x, float p, uint64_t seed, uint64_t stream, int64_t row0, int64_t n, int64_t c)
+{
+    struct rng r = {seed, stream};
+#pragma omp parallel for if (n * c > CHUNK)
+    EACH_CHUNK(b, n * c)
+        dropout_chunk(y, x, p, &r, (uint64_t)(row0 * c + b), b, min_i64(b + CHUNK, n * c));
+}
+
+/* The order of ref_update.c, a vector at a time. */
+static void ISA(adamw)(float *p, float *m, float *v, const float *grad, int64_t count, const struct adamw *o)
+{
+    vf decay = v_set((float)(1 - o->lr * o->weight_decay)), b1 = v_set((float)(1 - o->beta1)), b2 = v_set((float)o->beta2);
+    vf c2 = v_set((float)(1 - o->beta2)), eps = v_set((float)o->eps), gain = v_set(o->grad_scale);
+    vf step = v_set((float)(o->lr / (1 - pow(o->beta1, (double)o->step)))), root = v_set((float)sqrt(1 - pow(o->beta2, (double)o->step)));
+#pragma omp parallel for if (count > CHUNK)
+    EACH_CHUNK(b, count)
+        EACH_VECTOR(i, n, b, count) {
+            vf g = v_mul(v_load_n(grad + i, (int)n), gain), old = v_load_n(m + i, (int)n);
+            vf mi = v_add(old, v_mul(b1, v_sub(g, old)));
+            vf vi = v_add(v_mul(b2, v_load_n(v + i, (int)n)), v_mul(c2, v_mul(g, g)));
+            vf move = v_div(mi, v_add(v_div(v_sqrt(vi), root), eps));
+            v_store_n(m + i, mi, (int)n);
+            v_store_n(v + i, vi, (int)n);
+            v_store_n(p + i, v_sub(v_mul(v_load_n(p + i, (int)n), decay), v_mul(step, move)), (int)n);
+        }
+}
+
+#endif

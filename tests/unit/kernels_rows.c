@@ -1,0 +1,420 @@
+/* Operations on rows and elements: the specification against formulas in double (their gradients checked by finite differences), each
+ * level against the specification, over awkward sizes and strides. */
+#include "tests/unit/kernels_check.h"
+
+static const int64_t widths[] = {1, 3, 7, 8, 17, 59, 97, 257, 1025};
+#define N_WIDTHS 9
+static const int64_t counts[] = {0, 1, 7, 59, 4096, 4097, 20000};
+#define N_COUNTS 7
+
+static double *zeros(int64_t n)
+{
+    return mem_zalloc((size_t)n + 1, sizeof(double));
+}
+
+/* Compares and frees both blocks and the truth. */
+static bool settle(float *fast, float *naive, double *truth, int64_t n, const char *what)
+{
+    bool good = as_good(fast, naive, truth, n, what) && block_margins_kept(fast, n);
+    block_free(fast), block_free(naive), free(truth);
+    return good;
+}
+
+/* --- rmsnorm --- */
+
+struct norm_case {
+    int64_t n, c, x_stride, y_stride;
+    bool plus_one, add, frozen;
+    float eps;
+};
+
+/* x, w, dy at their strides -> y, rstd, dx, dw, in double; gaps keep what the blocks hold. */
+struct norm_truth {
+    double *y, *rstd, *dx, *dw;
+};
+
+static double norm_loss(const struct norm_case *t, const double *x, const double *w, const double *dy)
+{
+    double loss = 0;
+    for (int64_t i = 0; i < t->n; i++) {
+        double sum = 0;
+        for (int64_t j = 0; j < t->c; j++)
+            sum += x[i * t->c + j] * x[i * t->c + j];
+        for (int64_t j = 0; j < t->c; j++)
+            loss += dy[i * t->c + j] * x[i * t->c + j] / sqrt(sum / (double)t->c + t->eps) * (w[j] + t->plus_one);
+    }
+    return loss;
+}
+
+static void norm_truth_of(const struct norm_case *t, const float *x, const float *w, const float *dy, struct norm_truth *o)
+{
+    for (int64_t i = 0; i < t->n; i++) {
+        const float *xi = x + i * t->x_stride, *dyi = dy + i * t->y_stride;
+        double sum = 0, mean = 0, r;
+        for (int64_t j = 0; j < t->c; j++)
+            sum += (double)xi[j] * xi[j];
+        o->rstd[i] = r = 1 / sqrt(sum / (double)t->c + t->eps);
+        for (int64_t j = 0; j < t->c; j++) {
+            double u = (double)w[j] + t->plus_one;
+            o->y[i * t->y_stride + j] = xi[j] * r * u;
+            mean += dyi[j] * u * xi[j] / (double)t->c;
+            o->dw[j] += t->frozen ? 0 : r * dyi[j] * xi[j];
+        }
+        for (int64_t j = 0; j < t->c; j++) {
+            double d = r * (dyi[j] * ((double)w[j] + t->plus_one) - xi[j] * r * r * mean);
+            o->dx[i * t->x_stride + j] = d + (t->add ? o->dx[i * t->x_stride + j] : 0);
+        }
+    }
+}
+
+static double *widen(const float *p, int64_t n)
+{
+    double *d = zeros(n);
+    for (int64_t i = 0; i < n; i++)
+        d[i] = p[i];
+    return d;
+}
+
+/* The formula of norm_truth_of against differences of norm_loss. */
+static void test_norm_formula(void)
+{
+    struct norm_case t = {3, 5, 5, 5, true, false, false, 1e-3f};
+    float *x = block_new(15, 1), *w = block_new(5, 2), *dy = block_new(15, 3);
+    double *xd = widen(x, 15), *wd = widen(w, 5), *dyd = widen(dy, 15), worst = 0, h = 1e-6;
+    struct norm_truth o = {zeros(15), zeros(3), zeros(15), zeros(5)};
+    norm_truth_of(&t, x, w, dy, &o);
+    for (int i = 0; i < 20; i++) {
+        double *at = i < 15 ? &xd[i] : &wd[i - 15], was = *at, up, down;
+        *at = was + h, up = norm_loss(&t, xd, wd, dyd);
+        *at = was - h, down = norm_loss(&t, xd, wd, dyd);
+        *at = was;
+        double e = fabs((up - down) / (2 * h) - (i < 15 ? o.dx[i] : o.dw[i - 15]));
+        worst = e > worst ? e : worst;
+    }
+    ok(worst < 1e-8, "rmsnorm: formula against finite differences");
+    block_free(x), block_free(w), block_free(dy), free(xd), free(wd), free(dyd), free(o.y), free(o.rstd), free(o.dx), free(o.dw);
+}
+
+static bool norm_agrees(const struct level *l, const struct norm_case *t)
+{
+    int64_t nx = t->n * t->x_stride, ny = t->n * t->y_stride;
+    float *x = block_new(nx, 1), *w = block_new(t->c, 2), *dy = block_new(ny, 3), *got[2][4];
+    const struct kernels *k[2] = {&l->k, &spec};
+    for (int v = 0; v < 2; v++) {
+        float **g = got[v];
+        g[0] = block_new(ny, 4), g[1] = block_new(t->n, 5), g[2] = block_new(nx, 6), g[3] = block_new(t->c, 7);
+    }
+    struct norm_truth o = {widen(got[0][0], ny), widen(got[0][1], t->n), widen(got[0][2], nx), widen(got[0][3], t->c)};
+    norm_truth_of(t, x, w, dy, &o);
+    for (int v = 0; v < 2; v++) {
+        float **g = got[v];
+        k[v]->rmsnorm(g[0], t->y_stride, g[1], x, t->x_stride, w, t->plus_one, t->eps, t->n, t->c);
+        k[v]->rmsnorm_backward(g[2], t->x_stride, t->add, t->frozen ? NULL : g[3], dy, t->y_stride, x, t->x_stride, w, t->plus_one, g[1], t->n, t->c);
+    }
+    block_free(x), block_free(w), block_free(dy);
+    char what[100];
+    snprintf(what, sizeof what, "%s %dx%d", l->name, (int)t->n, (int)t->c);
+    bool good = settle(got[0][0], got[1][0], o.y, ny, what);
+    good = settle(got[0][1], got[1][1], o.rstd, t->n, what) && good;
+    good = settle(got[0][2], got[1][2], o.dx, nx, what) && good;
+    return settle(got[0][3], got[1][3], o.dw, t->c, what) && good;
+}
+
+static void test_norm(const struct level *l)
+{
+    int bad = 0;
+    for (int i = 0; i < N_WIDTHS; i++)
+        for (int64_t n = 0; n < 40; n = n * 3 + 1) {
+            struct norm_case t = {n, widths[i], widths[i] + n % 2 * 3, widths[i] + n % 3, n % 2, i % 2, i % 3 == 0, 1e-5f};
+            bad += !norm_agrees(l, &t);
+        }
+    ok(bad == 0, "rmsnorm %s: both ways", l->name);
+}
+
+/* --- rope --- */
+
+static bool rope_agrees(const struct level *l, int heads, int dim, int64_t stride, bool inverse)
+{
+    enum { N = 9, POSITIONS = 50 };
+    float *table = block_new(POSITIONS * dim, 1), *fast = block_new(N * stride, 2), *naive = block_copy(fast, N * stride);
+    double *truth = widen(fast, N * stride);
+    int32_t pos[N];
+    for (int i = 0; i < N; i++)
+        pos[i] = i * 37 % POSITIONS;
+    for (int i = 0; i < N; i++)
+        for (int h = 0; h < heads; h++)
+            for (int j = 0; j < dim / 2; j++) {
+                double *a = &truth[i * stride + h * dim + j], *b = a + dim / 2, x = *a, y = *b;
+                double c = table[pos[i] * dim + 2 * j], s = inverse ? -table[pos[i] * dim + 2 * j + 1] : table[pos[i] * dim + 2 * j + 1];
+                *a = x * c - y * s;
+                *b = y * c + x * s;
+            }
+    spec.rope(naive, stride, table, pos, inverse, N, heads, dim);
+    l->k.rope(fast, stride, table, pos, inverse, N, heads, dim);
+    block_free(table);
+    return settle(fast, naive, truth, N * stride, l->name);
+}
+
+static void test_rope(const struct level *l)
+{
+    int bad = 0;
+    for (int dim = 2; dim <= 130; dim += dim < 20 ? 2 : 22)
+        for (int heads = 1; heads <= 3; heads += 2)
+            for (int inverse = 0; inverse < 2; inverse++)
+                bad += !rope_agrees(l, heads, dim, heads * dim + inverse * 5, inverse);
+    ok(bad == 0, "rope %s: head dimensions 2 to 130, both ways", l->name);
+}
+
+/* --- bias, embedding, gather and scatter --- */
+
+static bool bias_agrees(const struct level *l, int64_t n, int64_t c)
+{
+    float *y = block_new(n * c, 1), *bias = block_new(c, 2), *naive = block_copy(y, n * c), *db = block_copy(bias, c), *db_naive = block_copy(bias, c);
+    double *truth = widen(y, n * c), *db_truth = widen(bias, c);
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < c; j++)
+            truth[i * c + j] += bias[j], db_truth[j] += y[i * c + j];
+    l->k.bias_backward(db, y, n, c);
+    spec.bias_backward(db_naive, y, n, c);
+    l->k.bias_add(y, bias, n, c);
+    spec.bias_add(naive, bias, n, c);
+    block_free(bias);
+    bool good = settle(y, naive, truth, n * c, l->name);
+    return settle(db, db_naive, db_truth, c, l->name) && good;
+}
+
+static bool embedding_agrees(const struct level *l, int64_t n, int64_t c, enum dtype type, bool by_columns)
+{
+    enum { V = 13 };
+    float *values = block_new(V * c, 1), *fast = block_new(n * c, 2), *naive = block_copy(fast, n * c);
+    float *grad = block_new(V * c, 3), *grad_naive = block_copy(grad, V * c);
+    char *memory = mem_alloc((size_t)(V * c) * dtype_size(type) + 1);
+    struct mat table = {memory + 1, type, by_columns ? 1 : c, by_columns ? V : 1};
+    int32_t *ids = mem_array(NULL, (size_t)n + 1, sizeof *ids);
+    dtype_from_f32(memory + 1, type, values, (size_t)(V * c));
+    for (int64_t i = 0; i < n; i++)
+        ids[i] = (int32_t)(i * i % V);
+    l->k.embedding(fast, &table, ids, n, c);
+    spec.embedding(naive, &table, ids, n, c);
+    l->k.embedding_backward(grad, fast, ids, n, c, V);
+    spec.embedding_backward(grad_naive, fast, ids, n, c, V);
+    bool good = !memcmp(fast, naive, (size_t)(n * c) * 4) && !memcmp(grad, grad_naive, (size_t)(V * c) * 4) &&
+                block_margins_kept(fast, n * c) && block_margins_kept(grad, V * c);
+    block_free(values), block_free(fast), block_free(naive), block_free(grad), block_free(grad_naive), free(memory), free(ids);
+    return good;
+}
+
+static void test_tables(const struct level *l)
+{
+    int bad = 0, bad_bias = 0;
+    for (int i = 0; i < N_WIDTHS; i++)
+        for (int64_t n = 0; n < 40; n = n * 3 + 1) {
+            bad_bias += !bias_agrees(l, n, widths[i]);
+            bad += !embedding_agrees(l, n, widths[i], i % 3 == 0 ? DTYPE_F32 : i % 3 == 1 ? DTYPE_F16 : DTYPE_BF16, n % 2);
+        }
+    ok(bad_bias == 0, "bias %s: added, and its gradient", l->name);
+    ok(bad == 0, "embedding %s: equal to the specification, and its gradient", l->name);
+}
+
+static void test_gather(void)
+{
+    float x[] = {0, 1, 2, 3, 4, 5}, out[4] = {0}, in[] = {-1, -2, -3, -4};
+    int32_t rows[] = {2, 0};
+    spec.gather_rows(out, x, rows, 2, 2);
+    ok(out[0] == 4 && out[1] == 5 && out[2] == 0 && out[3] == 1, "gather_rows");
+    spec.scatter_rows(x, in, rows, 2, 2);
+    ok(x[0] == -3 && x[1] == -4 && x[2] == 2 && x[3] == 3 && x[4] == -1 && x[5] == -2, "scatter_rows");
+}
+
+/* --- elements --- */
+
+static double silu(double g)
+{
+    return g / (1 + exp(-g));
+}
+
+static bool swiglu_agrees(const struct level *l, int64_t n)
+{
+    float *gate = block_new(n, 1), *up = block_new(n, 2), *dy = block_new(n, 3), *y = block_new(n, 4), *y_naive = block_copy(y, n);
+    double *ty = zeros(n), *tg = zeros(n), *tu = zeros(n);
+    for (int64_t i = 0; i < n; i++) {
+        gate[i] *= i % 3 ? 4 : 110; /* also where exp overflows */
+        double s = 1 / (1 + exp(-gate[i]));
+        ty[i] = silu(gate[i]) * up[i];
+        tg[i] = dy[i] * up[i] * s * (1 + gate[i] * (1 - s));
+        tu[i] = dy[i] * silu(gate[i]);
+    }
+    l->k.swiglu(y, gate, up, n);
+    spec.swiglu(y_naive, gate, up, n);
+    bool good = settle(y, y_naive, ty, n, "swiglu");
+    float *dg = block_copy(gate, n), *du = block_copy(up, n), *dg_naive = block_new(n, 5), *du_naive = block_new(n, 6);
+    spec.swiglu_backward(dg_naive, du_naive, dy, gate, up, n);
+    l->k.swiglu_backward(dg, du, dy, dg, du, n); /* in place */
+    block_free(gate), block_free(up), block_free(dy);
+    good = settle(dg, dg_naive, tg, n, "swiglu gate") && good;
+    return settle(du, du_naive, tu, n, "swiglu up") && good;
+}
+
+static void test_swiglu_formula(void)
+{
+    double worst = 0, h = 1e-6;
+    for (double g = -6; g < 6; g += 0.37) {
+        double s = 1 / (1 + exp(-g)), e = fabs((silu(g + h) - silu(g - h)) / (2 * h) - s * (1 + g * (1 - s)));
+        worst = e > worst ? e : worst;
+    }
+    ok(worst < 1e-9, "swiglu: formula against finite differences");
+}
+
+/* Operations whose every step is rounded alike must give the specification's bits. */
+static bool exact_elements_agree(const struct level *l, int64_t n)
+{
+    float *x = block_new(n, 1), *y = block_new(n, 2), *x_spec = block_copy(x, n), *z = block_new(n, 3), *z_spec = block_copy(z, n);
+    l->k.add(x, y, n);
+    l->k.scale(x, 0.3f, n);
+    spec.add(x_spec, y, n);
+    spec.scale(x_spec, 0.3f, n);
+    bool good = !memcmp(x - MARGIN, x_spec - MARGIN, (size_t)(n + 2 * MARGIN) * 4);
+    for (int64_t c = 1; c < 8; c += 3) {
+        l->k.dropout(z, x, 0.3f, 0x123456789abcdef, 42 + (1ull << 40), 5, n / c, c);
+        spec.dropout(z_spec, x, 0.3f, 0x123456789abcdef, 42 + (1ull << 40), 5, n / c, c);
+        good = good && !memcmp(z - MARGIN, z_spec - MARGIN, (size_t)(n + 2 * MARGIN) * 4);
+    }
+    block_free(x), block_free(y), block_free(x_spec), block_free(z), block_free(z_spec);
+    return good;
+}
+
+static bool adamw_agrees(const struct level *l, int64_t n)
+{
+    float *g = block_new(n, 1), *state[2][3];
+    struct adamw o = {1e-2, 0.9, 0.999, 1e-8, 0.1, 3, 0.5f};
+    for (int v = 0; v < 2; v++) {
+        state[v][0] = block_new(n, 2), state[v][1] = block_new(n, 3), state[v][2] = block_new(n, 4);
+        for (int64_t i = 0; i < n; i++)
+            state[v][2][i] *= state[v][2][i];
+    }
+    l->k.adamw(state[0][0], state[0][1], state[0][2], g, n, &o);
+    spec.adamw(state[1][0], state[1][1], state[1][2], g, n, &o);
+    bool good = true;
+    for (int i = 0; i < 3; i++) {
+        good = good && !memcmp(state[0][i] - MARGIN, state[1][i] - MARGIN, (size_t)(n + 2 * MARGIN) * 4);
+        block_free(state[0][i]), block_free(state[1][i]);
+    }
+    block_free(g);
+    return good;
+}
+
+/* spec/training-math.md, vectors of torch.optim.AdamW: the same bits from its plain, foreach and fused paths. */
+static void test_adamw_vectors(void)
+{
+    float p = 1, m = 0, v = 0;
+    static const float grads[] = {0.5f, -0.25f, 1}, want[] = {0.899000049f, 0.871467352f, 0.804784715f};
+    for (int t = 0; t < 3; t++) {
+        struct adamw o = {0.1, 0.9, 0.999, 1e-8, 0.01, t + 1, 1};
+        spec.adamw(&p, &m, &v, &grads[t], 1, &o);
+        is_near(p, want[t], 1e-7, "adamw: a step as torch takes it");
+    }
+}
+
+static void test_elements(const struct level *l)
+{
+    int bad = 0, bad_exact = 0, bad_adamw = 0, bad_sum = 0;
+    for (int i = 0; i < N_COUNTS; i++) {
+        bad += !swiglu_agrees(l, counts[i]);
+        bad_exact += !exact_elements_agree(l, counts[i]);
+        bad_adamw += !adamw_agrees(l, counts[i]);
+        float *x = block_new(counts[i], 8);
+        double want = spec.sum_squares(x, counts[i]);
+        bad_sum += fabs(l->k.sum_squares(x, counts[i]) - want) > 1e-13 * want;
+        block_free(x);
+    }
+    ok(bad == 0, "swiglu %s: both ways", l->name);
+    ok(bad_exact == 0, "add, scale, dropout %s: equal to the specification", l->name);
+    ok(bad_adamw == 0, "adamw %s: equal to the specification", l->name);
+    ok(bad_sum == 0, "sum_squares %s", l->name);
+}
+
+/* --- cross entropy --- */
+
+static bool loss_agrees(const struct level *l, int64_t n, int64_t v, float grad_scale)
+{
+    float *z = block_new(n * v, 1), *loss = block_new(n, 2), *z_naive, *loss_naive = block_copy(loss, n);
+    int32_t *targets = mem_array(NULL, (size_t)n + 1, sizeof *targets);
+    for (int64_t i = 0; i < n * v; i++)
+        z[i] *= 12;
+    z_naive = block_copy(z, n * v);
+    double *truth = widen(z, n * v), *loss_truth = zeros(n);
+    for (int64_t i = 0; i < n; i++) {
+        double sum = 0, *t = truth + i * v;
+        targets[i] = i % 4 == 3 ? -1 : (int32_t)(i * 7 % v);
+        for (int64_t j = 0; j < v; j++)
+            sum += exp(t[j]);
+        if (targets[i] >= 0)
+            loss_truth[i] = log(sum) - t[targets[i]];
+        for (int64_t j = 0; j < v && grad_scale != 0; j++)
+            t[j] = targets[i] < 0 ? 0 : (exp(t[j]) / sum - (j == targets[i])) * grad_scale;
+    }
+    l->k.cross_entropy(loss, z, targets, grad_scale, n, v);
+    spec.cross_entropy(loss_naive, z_naive, targets, grad_scale, n, v);
+    free(targets);
+    bool good = settle(z, z_naive, truth, n * v, "logits");
+    return settle(loss, loss_naive, loss_truth, n, "loss") && good;
+}
+
+static void test_loss(const struct level *l)
+{
+    int bad = 0;
+    for (int i = 0; i < N_WIDTHS; i++)
+        for (int grad = 0; grad < 2; grad++)
+            bad += !loss_agrees(l, 13, widths[i], grad ? 0.125f : 0);
+    bad += !loss_agrees(l, 2, 50001, 1) + !loss_agrees(l, 0, 5, 1);
+    ok(bad == 0, "cross_entropy %s: loss and gradient", l->name);
+}
+
+/* --- threads --- */
+
+static void test_threads(const struct level *l)
+{
+    enum { N = 61, C = 413 };
+    float *x = block_new(N * C, 1), *w = block_new(C, 2), *first[4] = {0};
+    int32_t targets[N];
+    bool same = true;
+    for (int i = 0; i < N; i++)
+        targets[i] = i;
+    for (int threads = 1; threads <= 3; threads++) {
+        float *y = block_new(N * C, 3), *dw = block_new(C, 4), *loss = block_new(N, 5), rstd[N];
+        omp_set_num_threads(threads);
+        l->k.rmsnorm(y, C, rstd, x, C, w, false, 1e-6f, N, C);
+        l->k.rmsnorm_backward(y, C, true, dw, x, C, y, C, w, false, rstd, N, C);
+        l->k.bias_backward(dw, y, N, C);
+        l->k.cross_entropy(loss, y, targets, 1, N, C);
+        loss[0] += (float)l->k.sum_squares(y, N * C);
+        if (threads == 1)
+            first[0] = y, first[1] = dw, first[2] = loss;
+        else {
+            same = same && !memcmp(y, first[0], N * C * 4) && !memcmp(dw, first[1], C * 4) && !memcmp(loss, first[2], N * 4);
+            block_free(y), block_free(dw), block_free(loss);
+        }
+    }
+    omp_set_num_threads(1);
+    ok(same, "rows %s: same bits for 1, 2 and 3 threads", l->name);
+    block_free(x), block_free(w), block_free(first[0]), block_free(first[1]), block_free(first[2]);
+}
+
+int main(void)
+{
+    levels_open();
+    test_norm_formula();
+    test_swiglu_formula();
+    test_adamw_vectors();
+    test_gather();
+    for (int i = 0; i < n_levels; i++) {
+        const struct level *l = &levels[i];
+        test_norm(l);
+        test_rope(l);
+        test_tables(l);
+        test_elements(l);
+        test_loss(l);
+        test_threads(l);
+    }
+    return tap_end();
+}
