@@ -197,6 +197,46 @@ static void test_dropout(void)
     golden_close(&g);
 }
 
+/* Products of factors rounded to bf16: 8 bits of precision, so near the f32 values and not equal; packing still changes nothing. */
+static void test_bf16(void)
+{
+    struct golden g;
+    golden_open(&g, "qwen3");
+    struct tiny_params p = {.n = 0};
+    struct tiny_decoder d;
+    struct decoder_result r;
+    struct err e = ERR_INIT;
+    struct model *m = open_model(&g);
+    m->bf16 = true;
+    tiny_train_lora(&p, m);
+    tiny_decoder_make(&d, m, g.batch.n, 3, true, true);
+    if (decoder_forward_backward(d.d, &g.batch, 1.0f / (float)g.trained, 0, 0, &r, &e))
+        tiny_die(&e);
+    double want = *(const double *)data_of(&g, "lora.loss"), off = fabs(r.loss_sum / (double)r.trained / want - 1), worst = 0;
+    for (int i = 0; i < p.n; i++) {
+        char *key = mem_printf("lora.grad.%s", p.p[i]->name);
+        worst = fmax(worst, relative_error(p.p[i]->grad, data_of(&g, key), p.p[i]->numel));
+        free(key);
+    }
+    ok(off < 2e-3 && off > 0, "bf16: loss near that of f32 (off by %.2g)", off);
+    ok(worst < 5e-2 && worst > 1e-4, "bf16: gradients near those of f32 (off by %.2g)", worst);
+    double sum = 0;
+    for (int s = 0; s < 3; s++) {
+        int64_t bounds[2], at = g.batch.start[s];
+        bounds[0] = 0, bounds[1] = g.batch.start[s + 1] - at;
+        struct batch one = {.n = bounds[1], .ids = g.batch.ids + at, .targets = g.batch.targets + at, .n_seq = 1, .start = bounds};
+        struct decoder_result part;
+        if (decoder_loss(d.d, &one, &part, NULL, &e))
+            tiny_die(&e);
+        sum += part.loss_sum;
+    }
+    ok(fabs(sum - r.loss_sum) < 1e-12 * sum, "bf16: samples alone have the losses they have packed");
+    tiny_decoder_release(&d);
+    tiny_params_release(&p);
+    model_close(m);
+    golden_close(&g);
+}
+
 static void refused(struct decoder *d, struct batch b, const char *text)
 {
     struct err e = ERR_INIT;
@@ -265,6 +305,7 @@ int main(void)
     test_differences("llama-biases", true);
     test_parts();
     test_dropout();
+    test_bf16();
     test_batches();
     test_plan();
     return tap_end();

@@ -4,7 +4,7 @@
 
 #include "tests/unit/tiny_model.h"
 
-#define TINY_PARAMS 400
+#define TINY_PARAMS 500
 
 struct tiny_params {
     struct param *p[TINY_PARAMS];
