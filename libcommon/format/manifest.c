@@ -83,31 +83,23 @@ char *manifest_add_files(const char *provenance, const char *dir, struct err *e)
     return dump(root);
 }
 
-/* Are all exponent bits of any of these elements set? Width of an element is 2, 4 or 8 bytes. */
-static bool block_is_nonfinite(const char *p, int64_t n, enum dtype type)
+/* Are all exponent bits of any of these elements set? Eight bytes at a time: in a lane where they are, the inverted exponent is 0, and
+ * only then does adding all ones below the lane's top bit leave that bit clear. */
+static bool is_nonfinite(const char *p, size_t len, enum dtype type)
 {
-    unsigned bad = 0;
-    const uint16_t mask = type == DTYPE_BF16 ? 0x7f80 : 0x7c00;
-    const int64_t n2 = type == DTYPE_BF16 || type == DTYPE_F16 ? n : 0, n4 = type == DTYPE_F32 ? n : 0, n8 = type == DTYPE_F64 ? n : 0;
-#pragma omp simd reduction(| : bad)
-    for (int64_t i = 0; i < n2; i++) {
-        uint16_t h;
-        memcpy(&h, p + 2 * i, 2);
-        bad |= (h & mask) == mask;
+    const uint64_t each16 = 0x0001000100010001u, each32 = 0x0000000100000001u;
+    const uint64_t exponent = type == DTYPE_BF16 ? 0x7f80 * each16 : type == DTYPE_F16 ? 0x7c00 * each16 : type == DTYPE_F32 ? 0x7f800000 * each32 : 0x7ff0000000000000u;
+    const uint64_t top = dtype_size(type) == 2 ? 0x8000 * each16 : type == DTYPE_F32 ? 0x80000000 * each32 : 0x8000000000000000u;
+    uint64_t finite = top;
+    for (size_t i = 0; i < len; i += 8) {
+        uint64_t w = 0;
+        if (len - i >= 8)
+            memcpy(&w, p + i, 8);
+        else
+            memcpy(&w, p + i, len - i);
+        finite &= (~w & exponent) + ~top;
     }
-#pragma omp simd reduction(| : bad)
-    for (int64_t i = 0; i < n4; i++) {
-        uint32_t u;
-        memcpy(&u, p + 4 * i, 4);
-        bad |= (u & 0x7f800000u) == 0x7f800000u;
-    }
-#pragma omp simd reduction(| : bad)
-    for (int64_t i = 0; i < n8; i++) {
-        uint64_t u;
-        memcpy(&u, p + 8 * i, 8);
-        bad |= (u & 0x7ff0000000000000u) == 0x7ff0000000000000u;
-    }
-    return bad;
+    return (finite & top) != top;
 }
 
 int64_t manifest_find_nonfinite(const struct st_tensor *t)
@@ -118,11 +110,12 @@ int64_t manifest_find_nonfinite(const struct st_tensor *t)
         return -1;
     for (; first < blocks; first++) {
         int64_t left = t->numel - first * NONFINITE_BLOCK;
-        if (block_is_nonfinite((const char *)t->data + (size_t)first * NONFINITE_BLOCK * size, left < NONFINITE_BLOCK ? left : NONFINITE_BLOCK, t->type))
+        size_t n = (size_t)(left < NONFINITE_BLOCK ? left : NONFINITE_BLOCK);
+        if (is_nonfinite((const char *)t->data + (size_t)first * NONFINITE_BLOCK * size, n * size, t->type))
             break;
     }
     for (int64_t i = first * NONFINITE_BLOCK; i < t->numel; i++)
-        if (block_is_nonfinite((const char *)t->data + (size_t)i * size, 1, t->type))
+        if (is_nonfinite((const char *)t->data + (size_t)i * size, size, t->type))
             return i;
     return -1;
 }

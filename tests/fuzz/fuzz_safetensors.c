@@ -18,7 +18,8 @@ static void write_again(const struct st_file *f)
     size_t size = 0;
     struct st_tensor *list = mem_array(NULL, (size_t)f->n_tensors, sizeof *list);
     struct st_meta *meta = mem_array(NULL, (size_t)f->n_meta, sizeof *meta);
-    memcpy(list, f->tensors, (size_t)f->n_tensors * sizeof *list);
+    for (int i = 0; i < f->n_tensors; i++)
+        list[i] = f->tensors[i];
     for (int i = 0; i < f->n_meta; i++)
         meta[i] = (struct st_meta){f->meta_keys[i], f->meta_values[i]};
     FILE *stream = open_memstream(&out, &size);
