@@ -74,6 +74,8 @@ static int set_shown(const struct tokenizer *t, struct added_token *a, struct al
     struct text_view v = {a->content, a->content_len, NULL, NULL, 0};
     if (a->normalized && normalizer_run(&t->normalizer, &v, work, e))
         return -1;
+    if (!v.len)
+        return err_set(e, "added_tokens: '%s' is a normalized one of which the normalizer leaves nothing", a->content);
     a->shown = mem_strndup(v.s, v.len);
     a->shown_len = v.len;
     return 0;
@@ -101,7 +103,7 @@ static void fill_set(struct added_set *set, const struct added *a, bool normaliz
 {
     set->sorted = mem_array(NULL, a->n, sizeof *set->sorted);
     for (size_t i = 0; i < a->n; i++) {
-        if (a->tokens[i].normalized != normalized || !a->tokens[i].shown_len)
+        if (a->tokens[i].normalized != normalized)
             continue;
         set->sorted[set->n++] = &a->tokens[i];
         set->first[(unsigned char)a->tokens[i].shown[0]] = true;
