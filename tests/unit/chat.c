@@ -3,6 +3,8 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/file.h"
+#include "base/sha256.h"
 #include "tests/unit/tap.h"
 #include "text/chat.h"
 
@@ -247,11 +249,102 @@ static void test_open(void)
     chat_template_close(c);
 }
 
+/* ---- against transformers: tests/golden/make_chat.py ---- */
+
+static const char *golden_text(struct chat_template *t, const json_t *sample, bool prompt, char hex[SHA256_HEX])
+{
+    const struct chat_options o = {.generation_prompt = prompt, .train = CHAT_TRAIN_ALL, .now = 1700000000};
+    struct chat_rendered r = {0};
+    struct err e = ERR_INIT;
+    int result = chat_render(t, sample, &o, &r, &e);
+    bool empty = result < 0 && !strncmp(e.text, "nothing to train", 16); /* the text is empty */
+    if (result == 0 || empty)
+        sha256_hex(buf_str(&r.text), r.text.len, hex);
+    hex[16] = 0;
+    chat_rendered_release(&r);
+    return result == 0 || empty ? hex : NULL;
+}
+
+static void golden_template(struct chat_template *t, const json_t *row, const json_t *conversations)
+{
+    const char *label, *first = NULL;
+    json_t *pair;
+    int wrong = 0, n = 0;
+    json_object_foreach(json_object_get(row, "texts"), label, pair) {
+        for (int prompt = 0; prompt < 2; prompt++, n++) {
+            char hex[SHA256_HEX] = "";
+            const char *got = golden_text(t, json_object_get(conversations, label), prompt, hex), *want = json_string_value(json_array_get(pair, (size_t)prompt));
+            if ((got != NULL) == (want != NULL) && (!got || !strcmp(got, want)))
+                continue;
+            wrong++;
+            first = first ? first : label;
+        }
+    }
+    ok(!wrong && n, "%s: %d texts as transformers renders them", json_string_value(json_object_get(row, "template")), n);
+    if (wrong)
+        printf("# %d differ, the first one is '%s'\n", wrong, first);
+}
+
+/* Templates that are not in this tree are tested where they are found: model folders of the test data, and a folder of *.jinja files. */
+static void golden_row(const json_t *row, const json_t *conversations)
+{
+    const char *name = json_string_value(json_object_get(row, "template")), *data = getenv("FINETOOLS_DATA"), *files = getenv("FINETOOLS_TEMPLATES");
+    struct err e = ERR_INIT;
+    struct chat_template *t = NULL;
+    struct buf path = BUF_INIT;
+    if (!strncmp(name, "builtin:", 8)) {
+        t = chat_template_open(name + 8, NULL, &e);
+    } else if (!strncmp(name, "data:", 5)) {
+        buf_printf(&path, "%s/tokenizers/%s", data ? data : "../shared/data", name + 5);
+        t = file_exists(path.data) ? chat_template_open(NULL, path.data, &e) : NULL;
+    } else {
+        buf_printf(&path, "%s/%s", files ? files : "", name + 5);
+        struct buf source = BUF_INIT;
+        char hex[SHA256_HEX] = "";
+        if (files && file_exists(path.data) && file_read(&source, path.data, 1 << 20, &e) == 0)
+            sha256_hex(buf_str(&source), source.len, hex);
+        if (!strcmp(hex, json_string_value(json_object_get(row, "source"))))
+            t = chat_template_open(path.data, NULL, &e);
+        buf_release(&source);
+    }
+    if (t)
+        golden_template(t, row, conversations);
+    else if (e.set || !strncmp(name, "builtin:", 8))
+        ok(false, "%s: %s", name, e.text);
+    else
+        skip(name);
+    chat_template_close(t);
+    buf_release(&path);
+}
+
+static void test_goldens(void)
+{
+    json_t *conversations = json_load_file("tests/golden/chat-conversations.json", 0, NULL);
+    FILE *f = fopen("tests/golden/chat.jsonl", "r");
+    char *line = NULL;
+    size_t cap = 0;
+    ok(conversations && f, "goldens are there");
+    setenv("TZ", "UTC", 1);
+    while (f && getline(&line, &cap, f) > 0) {
+        json_t *row = json_loads(line, 0, NULL);
+        if (row)
+            golden_row(row, conversations);
+        else
+            ok(false, "a line of chat.jsonl is not JSON");
+        json_decref(row);
+    }
+    free(line);
+    if (f)
+        fclose(f);
+    json_decref(conversations);
+}
+
 int main(void)
 {
     test_builtins();
     test_which();
     test_shapes();
     test_open();
+    test_goldens();
     return tap_end();
 }
