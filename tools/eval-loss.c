@@ -56,7 +56,7 @@ static void open_subject(struct subject *s, const char *dir, const struct opt_li
             die_err(&e);
     if (check_tokens(s->model, dir, t, &e) < 0)
         die_err(&e);
-    const struct plan_wish w = {rows, "none", INT64_MAX};
+    const struct plan_wish w = {rows, t->n_tokens, "none", INT64_MAX};
     if (plan_make(&s->plan, s->model, NULL, &w, t, NULL, &e) < 0 || plan_commit(&s->plan, NULL, &e) < 0)
         die_err(&e);
 }

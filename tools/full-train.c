@@ -1,4 +1,5 @@
 /* full-train: trains the weights themselves, all or chosen ones, from a model or from nothing. See full-train(1). */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "cli/msg.h"
@@ -71,7 +72,11 @@ int main(int argc, char **argv)
     int first = cli_begin(&tool, argc, argv);
     if (o.init && o.regex)
         die_usage("--init draws every weight, so --train cannot leave some out");
+    struct buf plan = BUF_INIT;
     const struct train_command c = {.tool = "full-train", .o = &train, .init = o.init, .attach = attach, .detach = detach,
-                                    .saved_bytes = saved_bytes, .what = "the model"};
-    return cli_end(train_command(&c, argv + first, argc - first));
+                                    .saved_bytes = saved_bytes, .what = "the model", .plan = &plan};
+    int status = train_command(&c, argv + first, argc - first);
+    fputs(buf_str(&plan), stdout);
+    buf_release(&plan);
+    return cli_end(status);
 }

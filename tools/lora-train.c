@@ -1,4 +1,5 @@
 /* lora-train: a token file and a frozen model into a PEFT LoRA adapter. See lora-train(1). */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -87,7 +88,11 @@ int main(int argc, char **argv)
     int first = cli_begin(&tool, argc, argv);
     if (o.adapter && (o.rank_given || o.alpha_given || o.targets_given || o.bias_given || o.rslora))
         die_usage("--adapter brings its own rank, alpha, targets, rslora and bias");
+    struct buf plan = BUF_INIT;
     const struct train_command c = {.tool = "lora-train", .o = &train, .adapter = o.adapter, .attach = attach, .detach = detach,
-                                    .saved_bytes = saved_bytes, .what = "the adapter"};
-    return cli_end(train_command(&c, argv + first, argc - first));
+                                    .saved_bytes = saved_bytes, .what = "the adapter", .plan = &plan};
+    int status = train_command(&c, argv + first, argc - first);
+    fputs(buf_str(&plan), stdout);
+    buf_release(&plan);
+    return cli_end(status);
 }

@@ -14,7 +14,7 @@
 #include "cli/stop.h"
 #include "cli/summary.h"
 #include "format/model_folder.h"
-#include "train/plan_print.h"
+#include "train/plan_text.h"
 #include "train/session.h"
 
 #define DISK_MARGIN (1 << 20)
@@ -190,7 +190,7 @@ static int command(const struct train_command *c, struct session *s, struct run_
     if (done < 0)
         return -1;
     if (cli.plan) {
-        plan_print(s, memory, done == 1);
+        plan_text(c->plan, s, memory, done == 1);
         return check_resources(c, s, memory, e);
     }
     if (done == 1) {
@@ -215,5 +215,6 @@ int train_command(const struct train_command *c, char **files, int n_files)
     run_record_release(&old);
     if (status >= 0)
         return status;
-    die_err(&e);
+    msg_error("%s", e.text);
+    return EXIT_FAILED;
 }

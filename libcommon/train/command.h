@@ -19,7 +19,8 @@ struct train_command {
     int (*attach)(struct model *m, struct train_subject *s, json_t *settings, struct err *e);
     void (*detach)(void *arg);
     int64_t (*saved_bytes)(const struct model *m); /* size of the finished folder, about */
-    const char *what;       /* "adapter", "model" */
+    const char *what;       /* "the adapter", "the model" */
+    struct buf *plan;       /* --plan: what is to be printed is appended here */
 };
 
 int train_command(const struct train_command *c, char **files, int n_files);

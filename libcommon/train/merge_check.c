@@ -12,7 +12,7 @@ struct side {
 
 static int open_side(struct side *s, const char *dir, const struct merge_options *adapters, const struct token_file *t, int64_t rows, struct err *e)
 {
-    const struct plan_wish wish = {rows, "none", INT64_MAX};
+    const struct plan_wish wish = {.rows = rows, .recompute = "none", .memory = INT64_MAX};
     const struct kernels *k = kernels_open("cpu", e);
     s->model = k ? model_open(dir, k, e) : NULL;
     if (!s->model)

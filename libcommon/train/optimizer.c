@@ -47,11 +47,11 @@ double optimizer_grad_norm(const struct optimizer *o, const struct kernels *k)
 void optimizer_step(const struct optimizer *o, const struct kernels *k, const struct optimizer_options *p, int64_t step, double norm)
 {
     double coef = p->clip > 0 ? p->clip / (norm + 1e-6) : 1;
-    struct adamw w = {(float)p->lr, (float)p->beta1, (float)p->beta2, (float)p->eps, 0, step, coef < 1 ? (float)coef : 1.0f};
+    struct adamw w = {p->lr, p->beta1, p->beta2, p->eps, 0, step, coef < 1 ? (float)coef : 1.0f};
     for (int i = 0, j; i < o->n; i = j) { /* neighbours of one kind of decay in one call */
         bool decay = p->weight_decay > 0 && o->params[i]->decay;
         for (j = i + 1; j < o->n && (p->weight_decay > 0 && o->params[j]->decay) == decay; j++) {}
-        w.weight_decay = decay ? (float)p->weight_decay : 0;
+        w.weight_decay = decay ? p->weight_decay : 0;
         int64_t at = o->offset[i];
         k->adamw(o->value + at, o->m + at, o->v + at, o->grad + at, o->offset[j] - at, &w);
     }

@@ -8,7 +8,7 @@
 #define ROWS_MAX 2048
 #define ROWS_MIN 512
 #define ACTIVATIONS ((size_t)1 << 30)
-#define OVERHEAD ((int64_t)48 << 20) /* the program, its libraries, packing buffers of the products */
+#define PROGRAM ((int64_t)16 << 20) /* the program, its libraries, stacks */
 
 static int64_t most(int64_t a, int64_t b)
 {
@@ -36,11 +36,11 @@ static void try_plan(struct plan *p, struct model *m, struct optimizer *o, int64
 }
 
 /* Without recomputation, the rows that keep activations below a fixed bound. */
-static void choose_rows(struct plan *p, struct model *m, struct optimizer *o, bool recompute)
+static void choose_rows(struct plan *p, struct model *m, struct optimizer *o, int64_t useful, bool recompute)
 {
     size_t fixed = o ? 4 * sizeof(float) * (size_t)o->offset[o->n] : 0;
     for (int64_t rows = ROWS_MAX;; rows /= 2) {
-        try_plan(p, m, o, rows, recompute);
+        try_plan(p, m, o, useful && useful < rows ? useful : rows, recompute);
         if (rows <= ROWS_MIN || p->arena.used - fixed <= ACTIVATIONS || p->rows >= rows * 2)
             return;
     }
@@ -65,12 +65,12 @@ int plan_make(struct plan *p, struct model *m, struct optimizer *o, const struct
         return -1;
     p->longest = most(train->longest, eval ? eval->longest : 0);
     p->mapped = m->folder ? m->folder->bytes : 0;
-    p->host = OVERHEAD + train->n_samples * (int64_t)sizeof(uint32_t);
+    p->host = PROGRAM + (int64_t)m->k->scratch_bytes(m->config.heads, m->config.kv_heads, m->config.head_dim) + train->n_samples * (int64_t)sizeof(uint32_t);
     bool layer = !strcmp(w->recompute, "layer");
     if (w->rows)
         try_plan(p, m, o, w->rows, layer);
     else
-        choose_rows(p, m, o, layer);
+        choose_rows(p, m, o, w->useful, layer);
     if (p->peak > w->memory && !strcmp(w->recompute, "auto") && o)
         try_plan(p, m, o, p->rows, true); /* the same rows: the same bytes */
     return 0;

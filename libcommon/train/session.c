@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "cli/opt.h"
+#include "format/manifest.h"
 #include "format/model_folder.h"
 #include "train/checks.h"
 
@@ -66,10 +67,20 @@ void session_close(struct session *s)
 
 /* ---- planning ---- */
 
+/* A step of few short samples needs no room for more; an evaluation packs as many as there is room for. */
+static int64_t useful_rows(const struct session *s)
+{
+    const struct train_options *o = s->c->o;
+    int64_t step;
+    if (s->eval || o->batch_tokens || __builtin_mul_overflow(o->batch, (int64_t)s->train->longest, &step))
+        return 0;
+    return step;
+}
+
 int session_plan(struct session *s, int64_t recorded_rows, int64_t memory, struct err *e)
 {
     const struct train_options *o = s->c->o;
-    const struct plan_wish w = {o->rows_given || !recorded_rows ? o->rows : recorded_rows, o->recompute, memory};
+    const struct plan_wish w = {o->rows_given || !recorded_rows ? o->rows : recorded_rows, useful_rows(s), o->recompute, memory};
     int64_t total = o->steps ? o->steps : batches_count_steps(&s->batches, o->epochs);
     if (schedule_init(&s->schedule, o->schedule, o->lr, o->warmup, total, e) < 0)
         return -1;
@@ -136,27 +147,32 @@ static int describe_inputs(const struct session *s, json_t *j, struct err *e)
     return 0;
 }
 
+static char *provenance(const struct session *s, const char *options)
+{
+    const struct manifest m = {.tool = s->c->tool, .base = s->model->folder ? s->model->folder->fingerprint : NULL,
+                               .tokenizer = s->train->provenance.tokenizer, .template_hash = s->train->provenance.template_hash,
+                               .data = s->train->hash, .options = options};
+    return manifest_text(&m);
+}
+
 int session_describe(struct session *s, struct err *e)
 {
-    json_t *inputs = json_object(), *options = json_deep_copy(s->settings), *run, *all;
+    json_t *inputs = json_object(), *options = json_deep_copy(s->settings);
     describe_options(s, options);
     int r = describe_inputs(s, inputs, e);
-    run = json_pack("{s:o,s:o}", "inputs", inputs, "options", options);
-    all = json_pack("{s:s,s:s,s:O}", "tool", s->c->tool, "version", FINETOOLS_VERSION, "options", options);
-    json_object_update(all, inputs); /* as format/manifest.h lays it out */
-    if (json_object_get(all, "model"))
-        json_object_set(all, "base", json_object_get(all, "model"));
-    json_object_del(all, "model");
+    json_t *run = json_pack("{s:o,s:O}", "inputs", inputs, "options", options);
     char *a = run ? json_dumps(run, JSON_COMPACT | JSON_SORT_KEYS | JSON_REAL_PRECISION(12)) : NULL;
-    char *b = all ? json_dumps(all, JSON_COMPACT | JSON_SORT_KEYS | JSON_REAL_PRECISION(12)) : NULL;
+    char *b = json_dumps(options, JSON_COMPACT | JSON_SORT_KEYS | JSON_REAL_PRECISION(12));
     if (r == 0 && (!a || !b))
         r = err_set(e, "an option is no UTF-8 text");
-    s->run = mem_strdup(a ? a : "");
-    s->provenance = mem_strdup(b ? b : "");
+    if (r == 0) {
+        s->run = mem_strdup(a);
+        s->provenance = provenance(s, b);
+    }
     free(a);
     free(b);
     json_decref(run);
-    json_decref(all);
+    json_decref(options);
     return r;
 }
 

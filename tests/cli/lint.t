@@ -25,7 +25,7 @@ arrows text base
 arrows format base
 arrows dist base
 arrows model base format text dist kernels
-arrows train base format text dist model kernels
+arrows train base cli format text dist model kernels
 grep -nE '^#include "' kernels/*.h kernels/cpu/*.[ch] 2>/dev/null | grep -vE '#include "(base|kernels)/' | grep -vE '#include "[a-z_0-9]+\.h"' >"$found"
 none 'kernels include only base and kernels'
 grep -nE '^#include "' tools/*.c 2>/dev/null | grep -vE '#include "(base|cli|format|text|dist|model|train|kernels)/' >"$found"
