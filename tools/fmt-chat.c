@@ -354,7 +354,6 @@ int main(int argc, char **argv)
         die_usage("no FILE, and stdin is a terminal");
     set_options(&r.job);
     set_range(&r);
-    json_object_seed(1); /* now, before there are threads */
     open_output(&r, files, n ? n : 1);
     progress_begin("record", 0, 0);
     convert(&r, files, n ? n : 1);

@@ -5,7 +5,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/file.h"
 #include "base/mem.h"
 #include "base/threads.h"
 #include "cli/msg.h"
@@ -171,20 +170,6 @@ static void read_stream(struct run *r, struct chat_stream *s)
 
 /* ---- the program ---- */
 
-/* max_position_embeddings of config.json, or 0. */
-static int64_t model_context(const char *dir)
-{
-    struct buf b = BUF_INIT;
-    struct err e = ERR_INIT;
-    char *path = file_join(dir, "config.json");
-    json_t *j = file_exists(path) && file_read(&b, path, 16 << 20, &e) == 0 ? json_loadb(buf_str(&b), b.len, 0, NULL) : NULL;
-    int64_t n = json_integer_value(json_object_get(j, "max_position_embeddings"));
-    json_decref(j);
-    buf_release(&b);
-    free(path);
-    return n >= 2 && n <= TOKEN_FILE_MAX_SAMPLE ? n : 0;
-}
-
 static void open_tokenizer(struct run *r)
 {
     struct err e = ERR_INIT;
@@ -194,8 +179,10 @@ static void open_tokenizer(struct run *r)
     if (!r->tokenizer || model_folder_tokenizer_hash(cli.model, r->provenance.tokenizer, &e) < 0)
         die_err(&e);
     r->provenance.vocab = tokenizer_size(r->tokenizer);
-    if (!o.max_length)
-        o.max_length = model_context(cli.model);
+    if (!o.max_length && sample_tokens_context(cli.model, &o.max_length, &e) < 0)
+        die_err(&e);
+    if (o.max_length < 2 || o.max_length > TOKEN_FILE_MAX_SAMPLE)
+        o.max_length = 0;
 }
 
 /* The first stream's header decides how samples are encoded. */
@@ -204,7 +191,8 @@ static void open_writer(struct run *r, const struct chat_stream_header *h)
     struct err e = ERR_INIT;
     memcpy(r->provenance.template_hash, h->template_hash, SHA256_HEX);
     r->how.raw = !h->template_name;
-    r->how.eos = r->how.raw ? sample_tokens_eos(cli.model, r->tokenizer) : -1;
+    if (r->how.raw && sample_tokens_eos(cli.model, r->tokenizer, &r->how.eos, &e) < 0)
+        die_err(&e);
     if (r->how.raw && r->how.eos < 0)
         die("%s: no eos_token in tokenizer_config.json or config.json to end raw text with", cli.model);
     json_t *j = json_pack("{s:o?, s:s, s:o}", "max_length", o.max_length ? json_integer(o.max_length) : NULL, "overlong", o.overlong, "chat_stream",

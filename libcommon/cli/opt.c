@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <jansson.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -202,6 +203,8 @@ int cli_begin(const struct cli_tool *tool, int argc, char **argv)
     struct opt_table t = opt_table_build(tool);
     program = tool;
     occupy_standard_descriptors();
+    json_set_alloc_funcs(mem_alloc, free); /* no memory ends the program; it never makes a JSON text shorter */
+    json_object_seed(0);                   /* before there are threads */
     progress_start_clock();
     msg_init(tool->name, 0);
     stop_init();

@@ -98,32 +98,56 @@ void sample_scratch_release(struct sample_scratch *s)
     *s = (struct sample_scratch){0};
 }
 
-static json_t *load(const char *dir, const char *name)
+/* An object, or NULL when there is no such file. */
+static int load(const char *dir, const char *name, json_t **to, struct err *e)
 {
     struct buf b = BUF_INIT;
-    struct err e = ERR_INIT;
+    json_error_t je;
     char *path = file_join(dir, name);
-    json_t *j = file_exists(path) && file_read(&b, path, 16 << 20, &e) == 0 ? json_loadb(buf_str(&b), b.len, 0, NULL) : NULL;
+    int r = 0;
+    *to = NULL;
+    if (file_exists(path)) {
+        r = file_read(&b, path, 16 << 20, e);
+        *to = r == 0 ? json_loadb(buf_str(&b), b.len, 0, &je) : NULL;
+        if (r == 0 && !json_is_object(*to)) {
+            r = err_set(e, "%s: line %d: %s", path, *to ? 1 : je.line, *to ? "not a JSON object" : je.text);
+            json_decref(*to);
+            *to = NULL;
+        }
+    }
     buf_release(&b);
     free(path);
-    return j;
+    return r;
 }
 
-int64_t sample_tokens_eos(const char *dir, const struct tokenizer *t)
+int sample_tokens_eos(const char *dir, const struct tokenizer *t, int64_t *id, struct err *e)
 {
     static const char *const files[] = {"tokenizer_config.json", "special_tokens_map.json", "generation_config.json", "config.json"};
-    int64_t id = -1;
-    for (int i = 0; i < 4 && id < 0; i++) {
-        json_t *j = load(dir, files[i]), *token = json_object_get(j, i < 2 ? "eos_token" : "eos_token_id");
+    *id = -1;
+    for (int i = 0; i < 4 && *id < 0; i++) {
+        json_t *j;
+        if (load(dir, files[i], &j, e) < 0)
+            return -1;
+        json_t *token = json_object_get(j, i < 2 ? "eos_token" : "eos_token_id");
         if (json_is_object(token))
             token = json_object_get(token, "content");
         if (json_is_array(token)) /* of several the first is the one that ends a text */
             token = json_array_get(token, 0);
         if (json_is_string(token))
-            id = tokenizer_id(t, json_string_value(token), json_string_length(token));
+            *id = tokenizer_id(t, json_string_value(token), json_string_length(token));
         else if (json_is_integer(token) && json_integer_value(token) >= 0 && json_integer_value(token) < tokenizer_size(t))
-            id = json_integer_value(token);
+            *id = json_integer_value(token);
         json_decref(j);
     }
-    return id;
+    return 0;
+}
+
+int sample_tokens_context(const char *dir, int64_t *n, struct err *e)
+{
+    json_t *j;
+    if (load(dir, "config.json", &j, e) < 0)
+        return -1;
+    *n = json_integer_value(json_object_get(j, "max_position_embeddings"));
+    json_decref(j);
+    return 0;
 }

@@ -42,7 +42,10 @@ void sample_tokens_piece(const struct sample_tokens *s, size_t most, size_t k, s
 void sample_tokens_release(struct sample_tokens *s);
 
 /* The id of the end-of-text token of a model folder: eos_token of tokenizer_config.json or special_tokens_map.json, or eos_token_id of
- * generation_config.json or config.json. -1 when none of them names one that the tokenizer has. */
-int64_t sample_tokens_eos(const char *dir, const struct tokenizer *t);
+ * generation_config.json or config.json. *id is -1 when none of them names one that the tokenizer has; a file that cannot be read is an error. */
+int sample_tokens_eos(const char *dir, const struct tokenizer *t, int64_t *id, struct err *e) MUST_CHECK;
+
+/* max_position_embeddings of a model folder's config.json; 0 when it has none. */
+int sample_tokens_context(const char *dir, int64_t *n, struct err *e) MUST_CHECK;
 
 #endif
