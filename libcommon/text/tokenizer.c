@@ -81,7 +81,7 @@ void tokenizer_close(struct tokenizer *t)
     added_release(&t->added);
     normalizer_release(&t->normalizer);
     pre_tokenizer_release(&t->pre);
-    decoder_free(t->decoder);
+    tok_decoder_free(t->decoder);
     free(t->before);
     free(t->after);
     free(t->name);
@@ -232,7 +232,7 @@ int tokenizer_encode(const struct tokenizer *t, const char *text, size_t len, co
 
 int tokenizer_decode(const struct tokenizer *t, const uint32_t *ids, size_t n, bool skip_special, struct buf *out, struct err *e)
 {
-    return decoder_run(t, ids, n, skip_special, out, e) ? err_prefix(e, "%s", t->name) : 0;
+    return tok_decoder_run(t, ids, n, skip_special, out, e) ? err_prefix(e, "%s", t->name) : 0;
 }
 
 uint32_t tokenizer_size(const struct tokenizer *t)

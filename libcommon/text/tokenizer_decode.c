@@ -232,7 +232,7 @@ static void add_token_strings(const struct tokenizer *t, const uint32_t *ids, si
     }
 }
 
-int decoder_run(const struct tokenizer *t, const uint32_t *ids, size_t n, bool skip_special, struct buf *out, struct err *e)
+int tok_decoder_run(const struct tokenizer *t, const uint32_t *ids, size_t n, bool skip_special, struct buf *out, struct err *e)
 {
     struct strings lists[2] = {{BUF_INIT, NULL, 0, 0}, {BUF_INIT, NULL, 0, 0}};
     int at = 0, result = 0;
@@ -332,7 +332,7 @@ static int parse_steps(struct decoder *d, const json_t *json, const char *place,
     return parse_step(&d->steps[d->n++], json, type, place, e);
 }
 
-int decoder_parse(struct decoder **d, const json_t *json, const char *place, struct err *e)
+int tok_decoder_parse(struct decoder **d, const json_t *json, const char *place, struct err *e)
 {
     if (!json || json_is_null(json))
         return 0;
@@ -340,7 +340,7 @@ int decoder_parse(struct decoder **d, const json_t *json, const char *place, str
     return parse_steps(*d, json, place, e);
 }
 
-void decoder_free(struct decoder *d)
+void tok_decoder_free(struct decoder *d)
 {
     if (!d)
         return;

@@ -286,9 +286,9 @@ void added_split(const struct added_set *set, const struct text_view *v, const s
 
 /* --- decoder: tokenizer_decode.c --- */
 
-int decoder_parse(struct decoder **d, const json_t *json, const char *place, struct err *e) MUST_CHECK;
-void decoder_free(struct decoder *d);
-int decoder_run(const struct tokenizer *t, const uint32_t *ids, size_t n, bool skip_special, struct buf *out, struct err *e) MUST_CHECK;
+int tok_decoder_parse(struct decoder **d, const json_t *json, const char *place, struct err *e) MUST_CHECK;
+void tok_decoder_free(struct decoder *d);
+int tok_decoder_run(const struct tokenizer *t, const uint32_t *ids, size_t n, bool skip_special, struct buf *out, struct err *e) MUST_CHECK;
 
 /* --- post-processor and file: tokenizer_post.c, tokenizer_json.c --- */
 

@@ -395,7 +395,7 @@ static int load_parts(struct tokenizer *t, const json_t *root, struct err *e)
 {
     if (normalizer_parse(&t->normalizer, json_object_get(root, "normalizer"), "normalizer", e) ||
         pre_tokenizer_parse(&t->pre, json_object_get(root, "pre_tokenizer"), "pre_tokenizer", e) ||
-        decoder_parse(&t->decoder, json_object_get(root, "decoder"), "decoder", e) ||
+        tok_decoder_parse(&t->decoder, json_object_get(root, "decoder"), "decoder", e) ||
         post_parse(t, json_object_get(root, "post_processor"), "post_processor", e))
         return -1;
     return added_parse(t, json_object_get(root, "added_tokens"), e);
