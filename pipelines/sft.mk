@@ -4,8 +4,8 @@
 #        [ENCODE='--max-length 2048 --overlong split']
 #
 # makes OUT/train.tok, OUT/adapter/ and OUT/merged/, and with EVAL also OUT/loss.jsonl: the held-out loss before and after.
-# When training is interrupted, the same command goes on. When data or options changed, lora-train says what and stops;
-# RESTART=1 then begins anew.
+# When training is interrupted, the same command goes on. When the model, the data or the options changed, lora-train says
+# what and stops; RESTART=1 then begins anew.
 
 MODEL ?= model
 DATA ?= alpaca.json
@@ -17,6 +17,11 @@ RESTART ?=
 
 ADAPTER := $(OUT)/adapter/adapter_model.safetensors
 MERGED := $(OUT)/merged/config.json
+FILES := $(wildcard $(MODEL)/*.json $(MODEL)/*.safetensors)
+
+# What the options were the last time is a prerequisite, written anew when they changed.
+same = $(and $(findstring x$1x,x$2x),$(findstring x$2x,x$1x))
+changed = $(if $(call same,$(file <$1),$2),,$1)
 
 .DELETE_ON_ERROR:
 .PHONY: all
@@ -28,13 +33,19 @@ mkdir -p $(OUT)
 fmt-chat -m $(MODEL) $< | tok-encode -f -m $(MODEL) $(ENCODE) -o $@
 endef
 
-$(OUT)/train.tok: $(DATA)
+.PHONY: $(call changed,$(OUT)/encode.options,$(MODEL) $(ENCODE)) $(call changed,$(OUT)/lora.options,$(LORA))
+$(OUT)/encode.options:
+	@$(shell mkdir -p $(OUT))$(file >$@,$(MODEL) $(ENCODE)):
+$(OUT)/lora.options:
+	@$(shell mkdir -p $(OUT))$(file >$@,$(LORA)):
+
+$(OUT)/train.tok: $(DATA) $(OUT)/encode.options $(FILES)
 	$(encode)
 
-$(OUT)/eval.tok: $(EVAL)
+$(OUT)/eval.tok: $(EVAL) $(OUT)/encode.options $(FILES)
 	$(encode)
 
-$(ADAPTER): $(OUT)/train.tok $(if $(EVAL),$(OUT)/eval.tok)
+$(ADAPTER): $(OUT)/train.tok $(OUT)/lora.options $(if $(EVAL),$(OUT)/eval.tok)
 	lora-train -m $(MODEL) -o $(OUT)/adapter $(if $(RESTART),--restart) $(LORA) $(if $(EVAL),--eval $(OUT)/eval.tok) $<
 	@touch $@
 

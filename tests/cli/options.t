@@ -6,8 +6,8 @@
 
 # The long options that a page's OPTIONS section documents, as .Fl Fl NAME or .Fl -NAME.
 page_options() {
-    awk '/^\.Sh/ { on = /OPTIONS/ } on && /^\.It/' "$1" | grep -oE '(Fl Fl |Fl -|-)[a-z][a-z0-9-]+' |
-        sed -E 's/^(Fl Fl |Fl -|-)//' | sort -u
+    awk '/^\.Sh/ { on = /OPTIONS/ } on && /^\.It/' "$1" | grep -oE ' (Fl Fl |Fl -|-)[a-z][a-z0-9-]+' |
+        sed -E 's/^ (Fl Fl |Fl -|-)//' | sort -u
 }
 
 for tool in $(tools); do

@@ -20,6 +20,9 @@ run make -f "$ROOT/pipelines/sft.mk" MODEL=model DATA=fewer.jsonl EVAL=messages.
 is_status 2 'other data for the same run are refused'
 run make -f "$ROOT/pipelines/sft.mk" MODEL=model DATA=fewer.jsonl EVAL=messages.jsonl OUT=run LORA="$lora" RESTART=1
 is_status 0 'but RESTART=1 begins anew'
+run make -f "$ROOT/pipelines/sft.mk" MODEL=model DATA=fewer.jsonl EVAL=messages.jsonl OUT=run LORA="$lora --targets '.*(q|v)_proj,?'"
+is_status 2 'and other options are refused'
+has err 'targets: all-linear, now .*(q|v)_proj,?' 'with what is different'
 run make -f "$ROOT/pipelines/sft.mk" MODEL=model DATA=missing.json OUT=run2
 is_status 2 'missing data are an error'
 
@@ -31,6 +34,14 @@ cut -f1 sweep/table.tsv | grep -vE '^[0-9.]+(e-?[0-9]+)?$' >bad
 is "$(cat bad)" '' 'of numbers'
 run make -j 2 -f "$ROOT/pipelines/sweep.mk" MODEL=model OUT=sweep RANKS='2 4 8' RATES='1e-3 1e-2' LORA='--steps 3'
 is "$(grep -c '^lora-train' out)" 2 'another rank trains only what is new'
+is "$(wc -l <sweep/table.tsv | tr -d ' ')" 6 'and all are in the table'
+run make -f "$ROOT/pipelines/sweep.mk" MODEL=model OUT=sweep RANKS=2 RATES='1e-3 1e-2' LORA='--steps 3'
+is "$(cut -f2 sweep/table.tsv | sort | tr '\n' ' ')" 'rank-2-lr-1e-2 rank-2-lr-1e-3 ' 'fewer make a smaller table'
+run make -f "$ROOT/pipelines/sweep.mk" MODEL=model OUT=sweep RANKS=2 RATES='1e-3 1e-2' LORA='--steps 4'
+is_status 2 'other options are refused'
+has err 'steps: 3, now 4' 'with what is different'
+run make -f "$ROOT/pipelines/sweep.mk" MODEL=model OUT=sweep RANKS=2 RATES='1e-3 1e-2' LORA='--steps 4' RESTART=1
+is_status 0 'RESTART=1 begins anew'
 
 job=$ROOT/pipelines/cron-train.sh
 run env -i PATH="$PATH" "$job" model alpaca.json nightly --steps 3 --rank 4
@@ -49,6 +60,13 @@ if command -v flock >/dev/null; then
 else
     skip 'no flock' 2
 fi
+cp fewer.jsonl alpaca.json
+touch -d '1 hour' alpaca.json
+run "$job" model alpaca.json nightly --steps 3 --rank 4
+is_status 0 'new data make a new run'
+has nightly/adapter/checkpoint-3/trainer_state.json "$(ckpt-info --json nightly/train.tok | sed -n 's/.*"hash": "\([0-9a-f]*\)".*/\1/p')" 'from these data'
+run "$job" model alpaca.json
+is_status 2 'too few arguments are wrong usage'
 run "$job" model missing.json broken
 is_status 1 'a failure has a status'
 ok 'and a message for the mail' test -s err
