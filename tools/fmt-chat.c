@@ -7,20 +7,20 @@
 #include <xxhash.h>
 
 #include "base/mem.h"
-#include "base/threads.h"
 #include "cli/msg.h"
 #include "cli/opt.h"
 #include "cli/outfile.h"
 #include "cli/progress.h"
 #include "cli/summary.h"
-#include "text/chat_job.h"
+#include "text/chat_convert.h"
 #include "text/chat_stream.h"
 
 static struct {
-    const char *template, *format, *system, *train, *records;
+    const char *template, *format, *system, *train;
+    struct opt_range records;
     int64_t skip_bad, sample;
-    bool generation_prompt, list;
-} o = {.format = "auto", .train = "assistant"};
+    bool generation_prompt, list, has_records;
+} o = {.format = "auto", .train = "assistant", .records = OPT_RANGE_ALL};
 
 static const struct opt options[] = {
     {OPT_STRING, 't', "template", &o.template, "NAME|FILE", "built-in template or a .jinja file (the model's own)"},
@@ -28,7 +28,7 @@ static const struct opt options[] = {
     {OPT_STRING, 0, "system", &o.system, "TEXT", "system message for conversations that have none"},
     {OPT_CHOICE, 0, "train", &o.train, "assistant|last|all", "which turns bear loss (assistant)"},
     {OPT_FLAG, 0, "generation-prompt", &o.generation_prompt, NULL, "write prompts for gen --batch instead of training samples"},
-    {OPT_STRING, 0, "records", &o.records, "FROM-TO", "convert only these records of each file, counted from 1 (all)"},
+    {OPT_RANGE, 0, "records", &o.records, "FROM-TO", "convert only these records of each file, counted from 1 (all)", .given = &o.has_records},
     {OPT_COUNT, 0, "skip-bad", &o.skip_bad, "N", "leave out up to N bad records (0)", .max = 1e15},
     {OPT_COUNT, 0, "sample", &o.sample, "N", "show N samples as text, trained parts marked, and stop", .min = 1, .max = 1e9},
     {OPT_FLAG, 0, "list-templates", &o.list, NULL, "list the built-in templates"},
@@ -38,32 +38,13 @@ static const struct cli_tool tool = {"fmt-chat", "[-m DIR | -t TEMPLATE] [option
                                      CLI_OUTPUT | CLI_THREADS | CLI_SUMMARY | CLI_MODEL,
                                      {"fmt-chat -m model/ alpaca.json | tok-encode -m model/ -o train.tok", "fmt-chat -t chatml --sample 3 chats.jsonl.zst"}};
 
-/* Records are read in batches and rendered in parallel; lines are written in the order of the records. Large batches: threads
- * that wait for the next one burn time that the program at the other end of the pipe could use. */
-enum { BATCH_RECORDS = 2048, BATCH_BYTES = 4 << 20 };
-
-struct item {
-    struct record record;
-    size_t at;         /* of the record's text in the batch */
-    bool unreadable;   /* `err` came from the reader */
-    int status;
-    struct err err;
-    struct buf line;
-};
-
 struct run {
     struct chat_job job;
     struct chat_template *template;
-    bool kind_known, raw;
     struct outfile *file;
     FILE *out;
     XXH3_state_t *hash;
-    struct item items[BATCH_RECORDS];
-    int n;
-    struct buf text;
-    int64_t records, samples, skipped, bytes;
-    int64_t from, to;  /* --records */
-    bool done;         /* --sample has shown enough */
+    int64_t samples, skipped, bytes;
 };
 
 /* ---- what comes out ---- */
@@ -78,6 +59,8 @@ static void put(struct run *r, const struct buf *b)
 static char *options_text(void)
 {
     json_t *j = json_pack("{s:s, s:s, s:s?}", "format", o.format, "train", o.train, "system", o.system);
+    if (o.has_records)
+        json_object_set_new(j, "records", json_pack(o.records.to < INT64_MAX ? "[I, I]" : "[I, n]", (json_int_t)o.records.from, (json_int_t)o.records.to));
     char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
     if (!text)
         die_usage("--system: not valid UTF-8");
@@ -103,29 +86,21 @@ static void put_header(struct run *r)
     free(h.options);
 }
 
-/* The first good record decides: conversations, which need a template, or raw text, which takes none. */
-static void settle_kind(struct run *r)
+static int settle(void *arg, const char *file, bool raw, const struct chat_template **t, struct err *e)
 {
-    struct err e = ERR_INIT;
-    for (int i = 0; i < r->n && !r->kind_known; i++) {
-        struct err ignored = ERR_INIT;
-        r->kind_known = !r->items[i].unreadable && chat_job_is_raw(&r->job, &r->items[i].record, &r->raw, &ignored) == 0;
-    }
-    if (!r->kind_known)
-        return;
-    const char *name = r->items[0].record.file;
-    if (r->raw && o.system)
-        die("%s: raw text has no place for --system", name);
-    if (!r->raw) {
+    struct run *r = arg;
+    if (raw && o.system)
+        return err_set(e, "%s: raw text has no place for --system", file);
+    if (!raw) {
         if (!o.template && !cli.model)
             die_usage("conversations need a template: -m DIR for the model's own, or -t NAME (--list-templates)");
-        r->template = chat_template_open(o.template, cli.model, &e);
+        *t = r->template = chat_template_open(o.template, cli.model, e);
         if (!r->template)
-            die_err(&e);
-        r->job.template = r->template;
+            return -1;
     }
-    msg_info("%s: %s%s", name, r->raw ? "raw text, no template" : "template ", r->raw ? "" : chat_template_name(r->template));
+    msg_info("%s: %s%s", file, raw ? "raw text, no template" : "template ", raw ? "" : chat_template_name(r->template));
     put_header(r);
+    return 0;
 }
 
 static void show(const struct chat_sample *s)
@@ -145,110 +120,55 @@ static void show(const struct chat_sample *s)
     puts("");
 }
 
-static void show_line(struct run *r, const struct buf *line)
+static int show_line(const struct buf *line, struct err *e)
 {
     struct chat_sample s = {0};
-    struct err e = ERR_INIT;
-    if (chat_sample_parse(line->data, line->len - 1, &s, &e) < 0)
-        die_err(&e);
+    if (chat_sample_parse(line->data, line->len - 1, &s, e) < 0)
+        return -1;
     show(&s);
     chat_sample_release(&s);
-    r->done = r->samples + 1 >= o.sample;
+    return 0;
 }
 
-static void bad_record(struct run *r, const struct err *e)
+static int got_line(void *arg, const struct buf *line, struct err *e)
 {
-    if (++r->skipped > o.skip_bad) {
-        if (o.skip_bad)
-            die("%s (one bad record more than --skip-bad %lld allows)", e->text, (long long)o.skip_bad);
-        die_err(e);
-    }
-    msg_warn("left out: %s", e->text);
+    struct run *r = arg;
+    r->samples++;
+    if (o.sample)
+        return show_line(line, e) < 0 ? -1 : r->samples == o.sample;
+    put(r, line);
+    if (r->samples % 256 == 0)
+        progress_step(r->samples + r->skipped, 0, "");
+    return 0;
 }
 
-/* ---- batches ---- */
-
-static void run_batch(struct run *r)
+static int got_bad(void *arg, const struct err *why, struct err *e)
 {
-    for (int i = 0; i < r->n; i++)
-        r->items[i].record.text = buf_str(&r->text) + r->items[i].at; /* the buffer may have moved while it grew */
-    if (!r->kind_known)
-        settle_kind(r);
-#pragma omp parallel for schedule(dynamic, 4)
-    for (int i = 0; i < r->n; i++) {
-        struct item *it = &r->items[i];
-        bool raw;
-        buf_clear(&it->line);
-        if (!it->unreadable && !r->kind_known) /* no record of this batch is good: this says why */
-            it->status = chat_job_is_raw(&r->job, &it->record, &raw, &it->err);
-        else if (!it->unreadable)
-            it->status = chat_job_run(&r->job, &it->record, &it->line, &it->err);
-    }
-    for (int i = 0; i < r->n && !r->done; i++) {
-        struct item *it = &r->items[i];
-        r->records++;
-        if (it->unreadable || it->status < 0) {
-            bad_record(r, &it->err);
-            continue;
-        }
-        if (o.sample)
-            show_line(r, &it->line);
-        else
-            put(r, &it->line);
-        r->samples++;
-    }
-    progress_step(r->records, 0, "");
-    r->n = 0;
-    buf_clear(&r->text);
-}
-
-static void read_file(struct run *r, struct records *s, const char *name)
-{
-    struct record record;
-    int64_t before = r->records;
-    while (!r->done) {
-        struct item *it = &r->items[r->n];
-        it->err.set = false;
-        int k = records_next(s, &record, &it->err);
-        if (k == 0 || k == -1) {
-            struct err fatal = it->err;
-            run_batch(r); /* what came before is judged first */
-            if (k == -1)
-                die_err(&fatal);
-            break;
-        }
-        if (record.number < r->from)
-            continue;
-        if (record.number > r->to) {
-            run_batch(r);
-            break;
-        }
-        it->unreadable = k == RECORDS_BAD;
-        it->record = record;
-        it->at = r->text.len;
-        if (!it->unreadable)
-            buf_add(&r->text, record.text, record.len);
-        if (++r->n == BATCH_RECORDS || r->text.len >= BATCH_BYTES || r->n == o.sample)
-            run_batch(r);
-    }
-    if (r->records == before)
-        msg_warn("%s: holds no records", name);
+    struct run *r = arg;
+    if (++r->skipped > o.skip_bad)
+        return o.skip_bad ? err_set(e, "%s (one bad record more than --skip-bad %lld allows)", why->text, (long long)o.skip_bad)
+                          : err_set(e, "%s", why->text);
+    msg_warn("left out: %s", why->text);
+    return 0;
 }
 
 static void convert(struct run *r, char **files, int n)
 {
     struct err e = ERR_INIT;
     struct chat_source *sources = mem_zalloc((size_t)n, sizeof *sources);
-    for (int i = 0; i < n && !r->done; i++) {
-        struct records *s = records_open(files[i], &e);
-        if (!s)
-            die_err(&e);
+    const struct chat_convert_sink sink = {r, settle, got_line, got_bad};
+    struct chat_convert *c = chat_convert_new(&r->job, &sink, o.sample);
+    int result = 0;
+    for (int i = 0; i < n && result == 0; i++) {
+        int64_t before = chat_convert_records(c);
         sources[i].name = strcmp(files[i], "-") ? files[i] : "stdin";
-        read_file(r, s, sources[i].name);
-        records_hash(s, sources[i].hash);
-        records_close(s);
+        result = chat_convert_file(c, files[i], o.records.from, o.records.to, sources[i].hash, &e);
+        if (result < 0)
+            die_err(&e);
+        if (chat_convert_records(c) == before)
+            msg_warn("%s: holds no records", sources[i].name);
     }
-    if (!r->kind_known)
+    if (!chat_convert_settled(c))
         die("%s: no record to convert", sources[0].name);
     if (!o.sample) {
         struct buf b = BUF_INIT;
@@ -256,6 +176,7 @@ static void convert(struct run *r, char **files, int n)
         put(r, &b);
         buf_release(&b);
     }
+    chat_convert_free(c);
     free(sources);
 }
 
@@ -268,11 +189,11 @@ static void report(const struct run *r)
     progress_format_bytes(size, sizeof size, (double)r->bytes);
     progress_format_bytes(rate, sizeof rate, (double)r->bytes / (seconds > 1e-3 ? seconds : 1e-3));
     progress_format_bytes(memory, sizeof memory, (double)progress_peak_memory());
-    summary_count("records", r->records);
+    summary_count("records", r->samples + r->skipped);
     summary_count("samples", r->samples);
     summary_count("skipped", r->skipped);
     summary_count("bytes", r->bytes);
-    msg_info("%lld records, %lld samples, %lld left out; %s in %.1f s, %s/s, peak memory %s -> %s", (long long)r->records, (long long)r->samples,
+    msg_info("%lld records, %lld samples, %lld left out; %s in %.1f s, %s/s, peak memory %s -> %s", (long long)(r->samples + r->skipped), (long long)r->samples,
              (long long)r->skipped, size, seconds, rate, memory, cli.output && strcmp(cli.output, "-") ? cli.output : "stdout");
 }
 
@@ -296,28 +217,6 @@ static void set_options(struct chat_job *job)
     job->options.generation_prompt = o.generation_prompt;
     job->options.system = o.system;
     job->options.now = now();
-}
-
-/* "17-", "-16", "5-9" or "7". */
-static void set_range(struct run *r)
-{
-    char *end = NULL;
-    const char *text = o.records;
-    r->from = 1, r->to = INT64_MAX;
-    if (!text)
-        return;
-    bool digit = *text >= '0' && *text <= '9';
-    if (digit)
-        r->from = r->to = strtoll(text, &end, 10);
-    if (digit && *end == '-')
-        r->to = INT64_MAX;
-    text = digit ? end : text;
-    if (*text == '-' && text[1] >= '0' && text[1] <= '9')
-        r->to = strtoll(text + 1, &end, 10), text = end;
-    else if (*text == '-' && digit)
-        text++;
-    if (*text || text == o.records || r->from < 1 || r->to < r->from)
-        die_usage("--records: '%s' is not a range like 1-900, 901- or -900", o.records);
 }
 
 static void open_output(struct run *r, char **files, int n)
@@ -353,7 +252,6 @@ int main(int argc, char **argv)
     if (!n && isatty(STDIN_FILENO))
         die_usage("no FILE, and stdin is a terminal");
     set_options(&r.job);
-    set_range(&r);
     open_output(&r, files, n ? n : 1);
     progress_begin("record", 0, 0);
     convert(&r, files, n ? n : 1);
@@ -362,9 +260,6 @@ int main(int argc, char **argv)
         die_err(&e);
     if (!o.sample)
         report(&r);
-    for (int i = 0; i < BATCH_RECORDS; i++)
-        buf_release(&r.items[i].line);
-    buf_release(&r.text);
     XXH3_freeState(r.hash);
     chat_template_close(r.template);
     return cli_end(EXIT_DONE);

@@ -22,13 +22,15 @@ static struct {
     const char *batch, *system, *template_name;
     int64_t max_tokens, top_k, parallel;
     double temperature, top_p, min_p, repeat_penalty;
-    bool raw, has_max, has_temperature, has_top_k, has_top_p, has_min_p, has_penalty;
-} o = {.parallel = MATMUL_FEW_ROWS};
+    struct opt_range records;
+    bool raw, has_records, has_max, has_temperature, has_top_k, has_top_p, has_min_p, has_penalty;
+} o = {.parallel = MATMUL_FEW_ROWS, .records = OPT_RANGE_ALL};
 
 static const struct opt options[] = {
     {OPT_LIST, 'a', "adapter", &o.adapters, "DIR", "apply this adapter without merging it; may be given several times"},
     {OPT_STRING, 't', "template", &o.template_name, "NAME|FILE", "chat template (the model's own)"},
     {OPT_STRING, 0, "batch", &o.batch, "FILE", "answer every record of this JSON or JSONL file"},
+    {OPT_RANGE, 0, "records", &o.records, "FROM-TO", "answer only these records of the batch, counted from 1 (all)", .given = &o.has_records},
     {OPT_COUNT, 0, "parallel", &o.parallel, "N", "records of a batch that run together (16)", .min = 1, .max = MATMUL_FEW_ROWS},
     {OPT_FLAG, 0, "raw", &o.raw, NULL, "no template: the prompt is continued as it is"},
     {OPT_STRING, 0, "system", &o.system, "TEXT", "system message"},
@@ -197,15 +199,19 @@ static void batch(struct responder *r)
     struct err e = ERR_INIT;
     struct respond_batch_result result = {0};
     struct outfile *out = outfile_open(cli.output ? cli.output : "-", cli.force, false, &e);
-    if (!out || respond_batch(r, o.batch, o.raw, outfile_stream(out), &result, &e) < 0 || outfile_commit(out, &e) < 0)
+    const struct respond_batch_options how = {o.records.from, o.records.to, o.raw};
+    if (!out || respond_batch(r, o.batch, &how, outfile_stream(out), &result, &e) < 0 || outfile_commit(out, &e) < 0)
         die_err(&e);
     tokens.prompt = result.prompt_tokens;
     tokens.made = result.new_tokens;
     summary_count("records", result.records);
-    summary_count("references", result.references);
-    summary_count("matches", result.matches);
+    if (result.references) {
+        summary_count("references", result.references);
+        summary_count("right", result.right);
+    }
+    msg_info("%lld records -> %s", (long long)result.records, cli.output && strcmp(cli.output, "-") ? cli.output : "stdout");
     if (result.references)
-        msg_info("%lld of %lld answers equal their reference", (long long)result.matches, (long long)result.references);
+        msg_info("right %lld of %lld (the response equals the reference, but for space around it)", (long long)result.right, (long long)result.references);
 }
 
 static struct model *open_model(struct err *e)
@@ -248,6 +254,8 @@ static void check_usage(int operands)
         die_usage("--batch takes its prompts from the file: no PROMPT beside it");
     if (cli.output && !o.batch)
         die_usage("-o goes with --batch; other text goes to standard output");
+    if (o.has_records && !o.batch)
+        die_usage("--records goes with --batch: which of the file's records are answered");
     if (o.raw && (o.system || o.template_name))
         die_usage("--raw uses no template: neither --system nor --template goes with it");
 }

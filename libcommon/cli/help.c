@@ -100,7 +100,7 @@ void help_options(const struct cli_tool *tool, FILE *to)
 {
     static const char *const types[] = {
         [OPT_LAST] = "", [OPT_GROUP] = "", [OPT_FLAG] = "flag", [OPT_STRING] = "string", [OPT_COUNT] = "count",
-        [OPT_SIZE] = "size", [OPT_REAL] = "real", [OPT_CHOICE] = "choice", [OPT_LIST] = "list"};
+        [OPT_SIZE] = "size", [OPT_REAL] = "real", [OPT_CHOICE] = "choice", [OPT_LIST] = "list", [OPT_RANGE] = "range"};
     struct opt_table t = opt_table_build(tool);
     for (int i = 0; i < t.n; i++) {
         const struct opt *o = t.items[i];

@@ -30,12 +30,17 @@ enum opt_type {
     OPT_REAL,   /* double *, min..max; NaN and infinity refused */
     OPT_CHOICE, /* const char **; arg is "a|b|c", the value must be one of them */
     OPT_LIST,   /* struct opt_list *, appended */
+    OPT_RANGE,  /* struct opt_range *, 1-based, both ends included: "3-9", "3-", "-9", "3" */
 };
 
 struct opt_list {
     int n;
     const char **items;
 };
+
+struct opt_range { int64_t from, to; };
+
+#define OPT_RANGE_ALL {0, INT64_MAX} /* not given */
 
 struct opt {
     enum opt_type type;

@@ -81,6 +81,41 @@ int opt_parse_real(const char *text, double *value, struct err *e)
     return 0;
 }
 
+/* Digits at *p; 0 where there are none. */
+static int parse_place(const char **p, int64_t *value)
+{
+    int64_t x = 0;
+    const char *start = *p;
+    for (; **p >= '0' && **p <= '9'; ++*p)
+        if (__builtin_mul_overflow(x, 10, &x) || __builtin_add_overflow(x, **p - '0', &x))
+            return -1;
+    if (*p > start)
+        *value = x;
+    return *p > start;
+}
+
+int opt_parse_range(const char *text, struct opt_range *range, struct err *e)
+{
+    struct opt_range r = {1, INT64_MAX};
+    const char *p = text;
+    int from = parse_place(&p, &r.from), to = 0;
+    bool dash = *p == '-';
+    if (dash) {
+        p++;
+        to = parse_place(&p, &r.to);
+    } else {
+        r.to = r.from;
+    }
+    if (from < 0 || to < 0)
+        return err_set(e, "'%s' is too large", text);
+    if (*p || from + to == 0)
+        return err_set(e, "'%s' is not a range such as 1-900, 901-, -900 or 7", text);
+    if (r.from < 1 || r.to < r.from)
+        return err_set(e, "'%s' holds nothing: counting begins with 1", text);
+    *range = r;
+    return 0;
+}
+
 static int check_range(const struct opt *o, const char *text, double x, struct err *e)
 {
     if (o->min == 0 && o->max == 0)
@@ -137,6 +172,10 @@ int opt_store(const struct opt *o, const char *text, struct err *e)
         break;
     case OPT_CHOICE:
         if (store_choice(o, text, e) < 0)
+            return -1;
+        break;
+    case OPT_RANGE:
+        if (opt_parse_range(text, o->value, e) < 0)
             return -1;
         break;
     case OPT_LIST:

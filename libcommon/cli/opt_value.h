@@ -14,6 +14,8 @@ int opt_parse_count(const char *text, int64_t *value, struct err *e) MUST_CHECK;
 int opt_parse_size(const char *text, int64_t *value, struct err *e) MUST_CHECK;
 /* A finite decimal number: "2e-4". */
 int opt_parse_real(const char *text, double *value, struct err *e) MUST_CHECK;
+/* "3-9", "3-" (to is INT64_MAX), "-9" (from is 1), "3" (both): 1 <= from <= to. */
+int opt_parse_range(const char *text, struct opt_range *range, struct err *e) MUST_CHECK;
 
 /* Stores `text` (NULL for flags) where the option points, after checking it against the option's range or choices. */
 int opt_store(const struct opt *o, const char *text, struct err *e) MUST_CHECK;

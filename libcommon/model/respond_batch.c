@@ -56,12 +56,10 @@ static json_t *take_reference(json_t *sample)
     const char *role = json_string_value(json_object_get(last, "role"));
     if (!role || strcmp(role, "assistant"))
         return NULL;
-    json_t *content = json_incref(json_object_get(last, "content"));
+    bool calls = json_object_get(last, "tool_calls") != NULL; /* an answer that is not, or not only, text */
+    json_t *content = calls ? NULL : json_incref(json_object_get(last, "content"));
     json_array_remove(messages, n - 1);
-    if (json_is_string(content))
-        return content;
-    json_decref(content);
-    return NULL;
+    return content;
 }
 
 static int add_raw(struct responder *r, struct jobs *j, json_t *record, struct err *e)
@@ -72,7 +70,9 @@ static int add_raw(struct responder *r, struct jobs *j, json_t *record, struct e
         json_decref(record);
         return err_set(e, "no string \"prompt\" or \"text\" to continue");
     }
-    return responder_raw(r, json_string_value(text), json_string_length(text), add_job(j, record, NULL), e);
+    json_t *completion = json_object_get(record, "completion");
+    struct token_list *ids = add_job(j, record, json_is_string(completion) ? json_incref(completion) : NULL);
+    return responder_raw(r, json_string_value(text), json_string_length(text), ids, e);
 }
 
 static int add_chat(struct responder *r, struct jobs *j, json_t *record, struct err *e)
@@ -86,41 +86,42 @@ static int add_chat(struct responder *r, struct jobs *j, json_t *record, struct 
     if (d.sample) {
         struct token_list *ids = add_job(j, record, take_reference(d.sample));
         result = responder_prompt(r, d.sample, ids, e);
-    } else if (d.prompt) {
-        struct token_list *ids = add_job(j, record, json_incref(d.text));
-        result = responder_raw(r, json_string_value(d.prompt), json_string_length(d.prompt), ids, e);
     } else {
-        json_decref(record);
-        result = err_set(e, "raw text is no question; --raw continues it");
+        const json_t *start = d.prompt ? d.prompt : d.text;
+        struct token_list *ids = add_job(j, record, d.prompt ? json_incref(d.text) : NULL);
+        result = responder_raw(r, json_string_value(start), json_string_length(start), ids, e);
     }
     chat_data_release(&d);
     return result;
 }
 
-static int read_records(struct responder *r, struct jobs *j, struct records *s, bool raw, struct err *e)
+static int read_records(struct responder *r, struct jobs *j, struct records *s, const struct respond_batch_options *o, struct err *e)
 {
     struct record rec;
     int k;
+    records_select(s, o->from, o->to);
     while ((k = records_next(s, &rec, e)) == 1) {
         json_t *record = record_parse(&rec, e);
         if (!record)
             return -1;
-        if ((raw ? add_raw : add_chat)(r, j, record, e) < 0)
+        if ((o->raw ? add_raw : add_chat)(r, j, record, e) < 0)
             return err_prefix(e, "%s: record %lld (line %lld)", rec.file, (long long)rec.number, (long long)rec.line);
     }
     return k;
 }
 
-static int read_stream(struct responder *r, struct jobs *j, struct chat_stream *s, struct err *e)
+static int read_stream(struct responder *r, struct jobs *j, struct chat_stream *s, const struct respond_batch_options *o, struct err *e)
 {
     struct chat_sample sample = {0};
     struct text_range *plain = NULL;
     size_t cap = 0, len;
     const char *line;
-    int64_t number;
+    int64_t number, at = 0;
     int k;
     while ((k = chat_stream_next(s, &line, &len, &number, e)) == 1) {
         size_t n = 0;
+        if (++at < o->from || at > o->to)
+            continue;
         if ((k = chat_sample_parse(line, len, &sample, e)) < 0)
             break;
         for (size_t i = 0; i < sample.n_parts; i++) {
@@ -138,21 +139,25 @@ static int read_stream(struct responder *r, struct jobs *j, struct chat_stream *
     }
     free(plain);
     chat_sample_release(&sample);
+    if (k == 0 && (at < o->from || (o->to < INT64_MAX && at < o->to)))
+        return err_set(e, "%s: holds %lld prompts, but prompt %lld is asked for", chat_stream_name(s), (long long)at,
+                       (long long)(at < o->from ? o->from : o->to));
     return k;
 }
 
 /* A chat stream is told by its first line. */
-static int read_prompts(struct responder *r, struct jobs *j, const struct buf *data, const char *path, bool raw, struct err *e)
+static int read_prompts(struct responder *r, struct jobs *j, const struct buf *data, const char *path, const struct respond_batch_options *o,
+                        struct err *e)
 {
     int result;
     if (!strncmp(buf_str(data), CHAT_STREAM_START, strlen(CHAT_STREAM_START))) {
         struct chat_stream *s = chat_stream_memory(data->data, data->len, path, CHAT_PROMPTS, e);
-        result = s ? read_stream(r, j, s, e) : -1;
+        result = s ? read_stream(r, j, s, o, e) : -1;
         chat_stream_close(s);
         return result;
     }
     struct records *s = records_memory(buf_str(data), data->len, path);
-    result = read_records(r, j, s, raw, e);
+    result = read_records(r, j, s, o, e);
     records_close(s);
     if (result == 0 && !j->n)
         return err_set(e, "%s: no records", path);
@@ -204,6 +209,8 @@ static int got_end(void *arg, size_t i, enum generate_end why, int64_t n_tokens)
 {
     struct jobs *j = arg;
     struct job *job = &j->items[i];
+    if (job->reference)
+        json_object_set(job->record, "reference", job->reference);
     json_object_set_new(job->record, "response", json_stringn(buf_str(&job->response), job->response.len));
     json_object_set_new(job->record, "finish", json_string(why == GENERATE_LENGTH ? "length" : "stop"));
     json_object_set_new(job->record, "tokens", json_integer(n_tokens));
@@ -212,7 +219,7 @@ static int got_end(void *arg, size_t i, enum generate_end why, int64_t n_tokens)
     j->result->records++;
     if (job->reference) {
         j->result->references++;
-        j->result->matches += same_but_for_space(buf_str(&job->response), job->response.len, json_string_value(job->reference),
+        j->result->right += same_but_for_space(buf_str(&job->response), job->response.len, json_string_value(job->reference),
                                                  json_string_length(job->reference));
     }
     for (; j->written < j->n && j->items[j->written].done; j->written++) {
@@ -225,13 +232,14 @@ static int got_end(void *arg, size_t i, enum generate_end why, int64_t n_tokens)
     return 0;
 }
 
-int respond_batch(struct responder *r, const char *path, bool raw, FILE *out, struct respond_batch_result *result, struct err *e)
+int respond_batch(struct responder *r, const char *path, const struct respond_batch_options *o, FILE *out, struct respond_batch_result *result,
+                  struct err *e)
 {
     struct jobs jobs = {.out = out, .result = result, .e = e};
     struct buf data = BUF_INIT;
     int status = read_input(&data, path, e);
     if (status == 0)
-        status = read_prompts(r, &jobs, &data, path, raw, e);
+        status = read_prompts(r, &jobs, &data, path, o, e);
     buf_release(&data);
     for (size_t i = 0; i < jobs.n; i++)
         result->prompt_tokens += (int64_t)jobs.prompts[i].n;

@@ -15,7 +15,8 @@ struct records {
     struct buf buf;          /* the window: [at, buf.len) is not consumed yet */
     size_t at;
     bool begun, ended;
-    int64_t number, line;    /* records handed out, line of `at` */
+    int64_t number, line;    /* records met, line of `at` */
+    int64_t from, to;        /* those that are handed out */
     bool first;              /* MODE_ARRAY: no element was read yet */
 };
 
@@ -24,6 +25,7 @@ static struct records *records_new(struct input *in)
     struct records *s = mem_zalloc(1, sizeof *s);
     s->in = in;
     s->line = 1;
+    s->to = INT64_MAX;
     return s;
 }
 
@@ -319,7 +321,8 @@ static int top_step(struct records *s, struct err *e)
     return 1;
 }
 
-int records_next(struct records *s, struct record *r, struct err *e)
+/* The next record, selected or not. */
+static int next_record(struct records *s, struct record *r, struct err *e)
 {
     if (!s->begun && begin(s, e) < 0)
         return -1;
@@ -337,6 +340,34 @@ int records_next(struct records *s, struct record *r, struct err *e)
         if (s->mode == MODE_DOCUMENTS)
             return next_document(s, r, e);
     }
+}
+
+void records_select(struct records *s, int64_t from, int64_t to)
+{
+    s->from = from;
+    s->to = to;
+}
+
+static int read_rest(struct records *s, struct err *e)
+{
+    int k;
+    do
+        s->at = s->buf.len;
+    while ((k = more(s, e)) > 0);
+    return k;
+}
+
+int records_next(struct records *s, struct record *r, struct err *e)
+{
+    int k;
+    if (s->number >= s->to)
+        return read_rest(s, e);
+    while (((k = next_record(s, r, e)) == 1 || k == RECORDS_BAD) && s->number < s->from)
+        e->set = false; /* what is wrong with a record that is not asked for is no error */
+    if (k == 0 && (s->number < s->from || (s->to < INT64_MAX && s->number < s->to)))
+        return err_set(e, "%s: holds %lld record%s, but record %lld is asked for", input_name(s->in), (long long)s->number,
+                       s->number == 1 ? "" : "s", (long long)(s->number < s->from ? s->from : s->to));
+    return k;
 }
 
 /* ---- one record ---- */

@@ -35,6 +35,9 @@ enum { RECORDS_BAD = -2 };
 
 struct records *records_open(const char *path, struct err *e) MUST_CHECK;
 struct records *records_memory(const void *data, size_t len, const char *name); /* borrowed bytes */
+/* Before the first records_next: hand out records from..to only, counted from 1. The rest of the file is read but not looked at, so that its hash is
+ * that of the whole. A file that ends before `to` (INT64_MAX: before `from`) is an error that says how many records there are. */
+void records_select(struct records *s, int64_t from, int64_t to);
 /* 1: `r` is the next record. 0: the end. RECORDS_BAD: one record (r->number) cannot be read, the next may. -1: reading ends here. */
 int records_next(struct records *s, struct record *r, struct err *e) MUST_CHECK;
 /* A new reference, an object. Invalid UTF-8, lone surrogates, \u0000, a key twice, and too deep nesting are errors. */

@@ -98,6 +98,15 @@ for range in 0 5-3 x - 1-x; do
     run fmt-chat -m tiny "--records=$range" many.jsonl
     is_status 2 "--records $range is wrong usage"
 done
+is "$(sed -n 1p r.jsonl | grep -o '"records":[^]]*.')" '"records":[11,12]' 'the header tells them'
+has r.jsonl "$(sha256sum many.jsonl | cut -d' ' -f1)" 'the hash is that of the whole file'
+for range in 2999-3001 3001-; do
+    rm -f x.jsonl
+    run fmt-chat -q -m tiny --records $range -o x.jsonl many.jsonl
+    is_status 1 "--records $range of 3000 is an error"
+    is "$(cat err)" 'fmt-chat: many.jsonl: holds 3000 records, but record 3001 is asked for' 'that says how many there are'
+    not_ok 'and nothing is written' test -e x.jsonl
+done
 ok '-j 1' fmt-chat -q -m tiny -j 1 -o one.jsonl many.jsonl
 ok '-j 2' fmt-chat -q -m tiny -j 2 -o two.jsonl many.jsonl
 ok '-j 1 and -j 2 give the same bytes' cmp one.jsonl two.jsonl

@@ -60,7 +60,7 @@ for tool in $(tools); do
         run "$tool" "$name"
         is_status 2 "$tool $name without its value is wrong usage"
     fi
-    awk -F'\t' '$4 == "count" || $4 == "size" || $4 == "real" { print $2 }' table >numbers
+    awk -F'\t' '$4 ~ /^(count|size|real|range)$/ { print $2 }' table >numbers
     for name in $(cat numbers); do
         "$tool" "$name" 12monkeys >out 2>err </dev/null
         [ $? = 2 ] && grep -q "12monkeys" err || echo "$name"

@@ -20,6 +20,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct err e = ERR_INIT;
     int64_t count, bytes;
     double x;
+    struct opt_range range;
     if (opt_parse_count(text, &count, &e) == 0) {
         /* What is a count is a size too, of the same value, and its digits are a count again. */
         if (opt_parse_size(text, &bytes, &e) < 0 || bytes != count)
@@ -29,6 +30,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             abort();
     }
     if (opt_parse_real(text, &x, &e) == 0 && !isfinite(x))
+        abort();
+    if (opt_parse_range(text, &range, &e) == 0 && (range.from < 1 || range.to < range.from))
         abort();
     if (opt_store(&o, text, &e) == 0 && strcmp(choice, text))
         abort();

@@ -37,6 +37,39 @@ static void real(const char *text, double want)
     ok(isnan(want) ? r == -1 : r == 0 && x == want, "real '%s' is %g (NaN: refused)", text, want);
 }
 
+static void range(const char *text, long long from, long long to)
+{
+    struct opt_range r = {-7, -7};
+    e = (struct err)ERR_INIT;
+    ok(opt_parse_range(text, &r, &e) == 0 && r.from == from && r.to == to, "range %s is %lld to %lld", text, from, to);
+}
+
+static void bad_range(const char *text, const char *message)
+{
+    struct opt_range r = {-7, -7};
+    e = (struct err)ERR_INIT;
+    ok(opt_parse_range(text, &r, &e) == -1 && !strcmp(e.text, message) && r.from == -7, "range '%s': %s", text, e.text);
+}
+
+static void test_ranges(void)
+{
+    range("3-9", 3, 9);
+    range("3-3", 3, 3);
+    range("3", 3, 3);
+    range("3-", 3, INT64_MAX);
+    range("-9", 1, 9);
+    range("9223372036854775807", INT64_MAX, INT64_MAX);
+    bad_range("9-3", "'9-3' holds nothing: counting begins with 1");
+    bad_range("0-3", "'0-3' holds nothing: counting begins with 1");
+    bad_range("-0", "'-0' holds nothing: counting begins with 1");
+    bad_range("1-9223372036854775808", "'1-9223372036854775808' is too large");
+    for (const char *const *text = (const char *const[]){"", "-", "--", "3-9-", "3..9", "a-9", "3-b", " 3", "1k", "-3-9", NULL}; *text; text++) {
+        struct opt_range r;
+        e = (struct err)ERR_INIT;
+        ok(opt_parse_range(*text, &r, &e) == -1 && strstr(e.text, "is not a range such as"), "range '%s' is refused", *text);
+    }
+}
+
 static void test_numbers(void)
 {
     count("0", 0);
@@ -156,6 +189,7 @@ static void test_suggest(void)
 int main(void)
 {
     test_numbers();
+    test_ranges();
     test_store();
     test_suggest();
     return tap_end();

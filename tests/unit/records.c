@@ -8,10 +8,11 @@
 #include "tests/unit/tap.h"
 #include "text/records.h"
 
-/* Reads everything: the values of key "k" one after another, "!" for a record that does not parse. Ends with the error. */
-static char *read_all(const void *data, size_t len)
+/* Reads records from..to: the values of key "k" one after another, with what is wrong in between. Ends with the error. */
+static char *read_some(const void *data, size_t len, int64_t from, int64_t to)
 {
     struct records *s = records_memory(data, len, "f");
+    records_select(s, from, to);
     struct buf b = BUF_INIT;
     struct record r;
     struct err e = ERR_INIT;
@@ -30,6 +31,11 @@ static char *read_all(const void *data, size_t len)
         buf_printf(&b, "STOP %s", e.text);
     records_close(s);
     return buf_detach(&b);
+}
+
+static char *read_all(const void *data, size_t len)
+{
+    return read_some(data, len, 0, INT64_MAX);
 }
 
 static void reads(const char *text, const char *want, const char *what)
@@ -52,6 +58,42 @@ static void test_shapes(void)
     reads("", "", "nothing");
     reads(" \n\t", "", "white space");
     reads("[]", "", "an empty array");
+}
+
+static void selects(const char *text, int64_t from, int64_t to, const char *want, const char *what)
+{
+    char *got = read_some(text, strlen(text), from, to);
+    is_str(got ? got : "", want, what);
+    free(got);
+}
+
+static void test_select(void)
+{
+    const char *five = "{\"k\":1}\n{\"k\":2}\n{\"k\":3}\n{\"k\":4}\n{\"k\":5}\n";
+    selects(five, 2, 3, "2@2 3@3 ", "a part of lines");
+    selects(five, 4, INT64_MAX, "4@4 5@5 ", "a part without an end");
+    selects(five, 5, 5, "5@5 ", "the last");
+    selects(five, 1, 5, "1@1 2@2 3@3 4@4 5@5 ", "exactly all");
+    selects(five, 1, 6, "1@1 2@2 3@3 4@4 5@5 STOP f: holds 5 records, but record 6 is asked for", "an end past the end");
+    selects(five, 6, INT64_MAX, "STOP f: holds 5 records, but record 6 is asked for", "a start past the end");
+    selects("{\"k\":1}", 2, 3, "STOP f: holds 1 record, but record 2 is asked for", "one record is not many");
+    selects("", 1, INT64_MAX, "STOP f: holds 0 records, but record 1 is asked for", "of nothing");
+    selects("[{\"k\":1},{\"k\":2},{\"k\":3}]", 2, 2, "2@1 ", "a part of an array");
+    selects("{\"k\":1}\n{x\n{\"k\":3}\n", 3, 3, "3@3 ", "bad records before the part do not matter");
+    selects("[{\"k\":1},{\"k\":2}", 1, 1, "1@1 ", "nor does what is behind it");
+    char whole[SHA256_HEX], part[SHA256_HEX];
+    for (int i = 0; i < 2; i++) {
+        struct records *s = records_memory(five, strlen(five), "f");
+        struct record r;
+        struct err e = ERR_INIT;
+        if (i)
+            records_select(s, 2, 2);
+        while (records_next(s, &r, &e) == 1)
+            ;
+        records_hash(s, i ? part : whole);
+        records_close(s);
+    }
+    is_str(part, whole, "the hash of a part is that of the file");
 }
 
 static void test_wrong(void)
@@ -158,6 +200,7 @@ static void test_zstd(void)
 int main(void)
 {
     test_shapes();
+    test_select();
     test_wrong();
     test_depth();
     test_long();
