@@ -98,6 +98,8 @@ static int check_ids(const struct responder *r, const struct token_list *ids, st
         if (ids->ids[i] >= r->model->config.vocab)
             return err_set(e, "token %u is outside the model's vocabulary of %lld: the tokenizer is another model's", ids->ids[i],
                            (long long)r->model->config.vocab);
+    if ((int64_t)ids->n >= r->model->config.max_positions)
+        return err_set(e, "the prompt's %zu tokens leave no room in the model's context of %lld", ids->n, (long long)r->model->config.max_positions);
     return ids->n ? 0 : err_set(e, "the prompt is empty");
 }
 
@@ -178,12 +180,9 @@ static int got_end(void *arg, size_t request, enum generate_end why, int64_t n_t
 static int make_room(struct responder *r, const struct token_list *prompts, size_t n, struct err *e)
 {
     int64_t need = 0, limit = r->model->config.max_positions;
-    for (size_t i = 0; i < n; i++) {
-        if ((int64_t)prompts[i].n >= limit)
-            return err_set(e, "prompt %zu: its %zu tokens leave no room in the model's context of %lld", i + 1, prompts[i].n, (long long)limit);
+    for (size_t i = 0; i < n; i++)
         if ((int64_t)prompts[i].n + r->o.max_tokens > need)
             need = (int64_t)prompts[i].n + r->o.max_tokens;
-    }
     need = need < limit ? need : limit;
     int slots = n < (size_t)r->o.parallel ? (int)n : r->o.parallel;
     if (r->generator && need <= r->positions && slots <= r->slots)
