@@ -80,7 +80,7 @@ else
 fi
 [ -n "${TRAIN:-}" ] || case $MODEL$DATA in
 '') TRAIN='--epochs 5 --lr 3e-3 --batch 16' ;;
-*) TRAIN='--steps 10 --lr 5e-4 --batch 8' ;;
+*) TRAIN='--steps 8 --lr 1e-3 --batch 2' ;;
 esac
 
 say "Preparing: text with the model's template, then tokens, each marked trained or not."
