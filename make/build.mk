@@ -7,8 +7,8 @@ CPPFLAGS_ALL := -Ilibcommon -I. -D_GNU_SOURCE -DFINETOOLS_VERSION='"$(VERSION)"'
 CFLAGS_ALL := -std=gnu11 $(OPT) -ffp-contract=off -fno-math-errno -fopenmp -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes \
 	-Wmissing-prototypes -Wno-missing-field-initializers \
 	$(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all) $(CFLAGS)
-LDLIBS_ALL := -ljansson -lzstd -lpcre2-8 -lutf8proc -lxxhash -lm $(LDLIBS)
-LDFLAGS_ALL := -fopenmp $(if $(SAN),-fsanitize=$(SAN)) $(LDFLAGS)
+LDLIBS_ALL := -ljansson -lzstd -lpcre2-8 -lutf8proc -lxxhash $(OPENMP) -lm $(LDLIBS)
+LDFLAGS_ALL := $(if $(SAN),-fsanitize=$(SAN)) $(LDFLAGS)
 
 # Kernels for one instruction set are chosen at run time; other architectures than x86-64 leave them out.
 ISA_SRC := $(wildcard kernels/cpu/*_avx2.c kernels/cpu/*_avx512.c)

@@ -41,12 +41,24 @@ if try '#ifndef __x86_64__
 #error other
 #endif' '(void)0'; then x86=yes; fi
 
+# gcc's OpenMP as an archive: its waiting is then ours to set (libcommon/base/threads.c). clang's code needs clang's library.
+openmp=-fopenmp
+echo 'int main(void) { int n = 0;
+#pragma omp parallel reduction(+ : n)
+n++; return n == 0; }' >"$dir/x.c"
+# shellcheck disable=SC2086 (flags are lists)
+if $CC ${CPPFLAGS-} ${CFLAGS-} -fopenmp -c -o "$dir/x.o" "$dir/x.c" >"$dir/log" 2>&1 &&
+    $CC -o "$dir/x" "$dir/x.o" ${LDFLAGS-} -l:libgomp.a -pthread >"$dir/log" 2>&1; then
+    openmp='-l:libgomp.a -pthread'
+fi
+
 nvcc=$(command -v nvcc || true)
 [ -n "$nvcc" ] || echo "no nvcc: building for the CPU only"
 
 cat >"$output.tmp" <<END
 # Written by make/probe.sh; 'make clean' removes it.
 HAVE_X86 := $x86
+OPENMP := $openmp
 NVCC := $nvcc
 END
 mv "$output.tmp" "$output"

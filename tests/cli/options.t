@@ -94,4 +94,16 @@ for tool in $(tools); do
         skip 'no bash' 2
     fi
 done
+
+# Runs beside others: threads wait asleep, not spinning (libcommon/base/threads.c). libgomp tells what it read.
+spins() {
+    env OMP_DISPLAY_ENV=verbose "$@" "$tool" --version 2>&1 | sed -n "s/.*GOMP_SPINCOUNT = '\(.*\)'.*/\1/p"
+}
+case $(ldd "$BUILD/bin/$tool") in
+*libomp* | *libgomp*) skip 'OpenMP is a shared library' 2 ;;
+*)
+    is "$(spins)" 1000 'threads spin shortly before they sleep'
+    is "$(spins OMP_WAIT_POLICY=active GOMP_SPINCOUNT=77) $(spins GOMP_SPINCOUNT=78)" '77 78' 'unless the environment says otherwise'
+    ;;
+esac
 finish
