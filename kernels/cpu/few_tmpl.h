@@ -19,7 +19,7 @@ VEC void few_tile(const struct few *f, int64_t row, int64_t col, const int rows,
     const struct matmul *m = f->m;
     int size = load_size(kind);
     const char *w = (const char *)m->b.data + (col * m->b.col_stride + f->depth0) * size;
-    int64_t w_row = m->b.col_stride * size, whole = f->depth / VL * VL;
+    int64_t w_row = m->b.col_stride * size, ahead = cols * w_row, whole = f->depth / VL * VL;
     const float *x = f->x + row * f->x_row;
     vf sum[4][6];
 #pragma GCC unroll 4
@@ -34,7 +34,9 @@ VEC void few_tile(const struct few *f, int64_t row, int64_t col, const int rows,
             xi[i] = v_load(x + i * f->x_row + k);
 #pragma GCC unroll 6
         for (int j = 0; j < cols; j++) {
-            vf wj = load_typed(w + j * w_row + k * size, kind);
+            const char *p = w + j * w_row + k * size;
+            vf wj = load_typed(p, kind);
+            __builtin_prefetch(p + ahead); /* the same place of the next columns: rows of W are too short for the hardware to foresee */
 #pragma GCC unroll 4
             for (int i = 0; i < rows; i++)
                 sum[i][j] = v_fma(xi[i], wj, sum[i][j]);

@@ -30,18 +30,23 @@ value() { sed -n 's/.*"'"$1"'": *\([0-9.e+-]*\).*/\1/p' "$2" | head -1; }
 median() { sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
 seconds() { { command time -p "$@" >/dev/null; } 2>&1 | sed -n 's/^real //p'; }
 
-"$BUILD/tests/bench/kernels" ceiling >ceiling
-flops=$(awk '{ print $1 }' ceiling)
-bytes=$(awk '{ print $2 }' ceiling)
+# The machine's ceilings, measured again between the rest, because others use the machine too: the best one counts.
+: >ceilings
+measure_ceilings() { "$BUILD/tests/bench/kernels" ceiling >>ceilings; }
+ceiling() { awk -v c="$1" '$c > best { best = $c } END { print best }' ceilings; }
+measure_ceilings
 weights=$(cat "$MODEL"/*.safetensors | wc -c)
 
 make-tokens -q --samples 24 --min 512 --max 512 --vocab 49152 --all -m "$MODEL" -o train.tok
 lora-train -q -m "$MODEL" -o adapter --steps 5 --batch 4 --recompute none --summary train.json train.tok
 rate=$(grep '"type":"step"' adapter/log.jsonl | sed '1d; s/.*"tokens_per_second":\([0-9.]*\).*/\1/' | median)
-share=$(awk "BEGIN { print $(value flops_per_token train.json) * $rate / $flops }")
+measure_ceilings
+share=$(awk "BEGIN { print $(value flops_per_token train.json) * $rate / $(ceiling 1) }")
 result "lora-train" "$rate" tokens/s "$(value peak_memory train.json)" "$share"
-first=$(grep -m 1 '"type":"step"' adapter/log.jsonl | sed 's/.*"tokens_per_second":\([0-9.]*\).*"time":\([0-9.]*\).*/\1 \2/' | awk '{ print $2 - 2048 / $1 }')
-result "start to first step" "$first" s
+# The whole of a run that has next to nothing to compute: what comes before a first step, that step, and saving.
+make-tokens -q --samples 1 --min 8 --max 8 --vocab 49152 --all -m "$MODEL" -o short.tok
+for i in 1 2 3; do rm -rf short; seconds lora-train -q -m "$MODEL" -o short --steps 1 short.tok; done | median >first
+result "start to first step" "$(cat first)" s
 
 awk 'BEGIN { for (i = 0; i < 512; i++) printf "a" }' >prompt
 for i in 1 2 3; do
@@ -49,14 +54,16 @@ for i in 1 2 3; do
 	value prompt_tokens_per_second gen.json
 done | median >prefill
 result "prefill" "$(cat prefill)" tokens/s "$(value peak_memory gen.json)"
-printf '{"text": "%s"}\n' "0123456789abcdef" >one.jsonl
+printf '{"text": "Once upon a time there was a king who had three daughters, and"}\n' >one.jsonl
 for i in 1 2 3 4 5 6 7 8; do cat one.jsonl; done >eight.jsonl
 for n in one eight; do
-	gen -q -m "$MODEL" --raw --batch $n.jsonl --max-tokens 48 --stop '' --summary gen.json -f -o answers.jsonl 2>/dev/null ||
+	for i in 1 2 3; do
 		gen -q -m "$MODEL" --raw --batch $n.jsonl --max-tokens 48 --summary gen.json -f -o answers.jsonl
-	value new_tokens_per_second gen.json >decode.$n
+		value new_tokens_per_second gen.json
+	done | median >decode.$n
 done
-result "decode" "$(cat decode.one)" tokens/s "$(value peak_memory gen.json)" "$(awk "BEGIN { print $(cat decode.one) * $weights / $bytes }")"
+measure_ceilings
+result "decode" "$(cat decode.one)" tokens/s "$(value peak_memory gen.json)" "$(awk "BEGIN { print $(cat decode.one) * $weights / $(ceiling 2) }")"
 result "decode, 8 at once" "$(cat decode.eight)" tokens/s
 
 awk '{ gsub(/\\/, "\\\\"); gsub(/"/, "\\\""); print "{\"text\": \"" $0 "\"}" }' "$TEXT" >text.jsonl
@@ -68,12 +75,12 @@ for i in 1 2 3; do seconds sh -c "fmt-chat -q -F text text.jsonl | tok-encode -q
 result "fmt-chat | tok-encode" "$(awk "BEGIN { print $size / 1048576 / $(cat pipe) }")" MiB/s
 
 for i in 1 2 3; do seconds adapter-merge -q -f -m "$MODEL" -o merged --summary merge.json adapter; done | median >merge
-for i in 1 2 3; do rm -rf copy; seconds cp -r "$MODEL" copy; done | median >copy
-result "adapter-merge" "$(cat merge)" s "$(value peak_memory merge.json)" "$(awk "BEGIN { print $(cat copy) / $(cat merge) }")"
+for i in 1 2 3; do rm -rf copy; seconds cp -r "$MODEL" copy; done | median >copied
+result "adapter-merge" "$(cat merge)" s "$(value peak_memory merge.json)" "$(awk "BEGIN { print $(cat copied) / $(cat merge) }")"
 
 : >peers.jsonl
 if [ -n "${PEER_PYTHON:-}" ]; then
 	"$PEER_PYTHON" "$ROOT/tests/bench/peers.py" "$MODEL" "$TEXT" >>peers.jsonl || true
 fi
 
-sh "$ROOT/tests/bench/table.sh" "$flops" "$bytes" ours.jsonl peers.jsonl bench.json
+sh "$ROOT/tests/bench/table.sh" "$(ceiling 1)" "$(ceiling 2)" ours.jsonl peers.jsonl bench.json
