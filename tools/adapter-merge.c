@@ -56,17 +56,6 @@ static int parse_type(void)
     return !strcmp(o.type, "bf16") ? DTYPE_BF16 : !strcmp(o.type, "f16") ? DTYPE_F16 : !strcmp(o.type, "f32") ? DTYPE_F32 : -1;
 }
 
-/* With --force the output is replaced as a whole: it must neither be an input nor hold one. */
-static void refuse_overlap(const char *input)
-{
-    char to[PATH_MAX], from[PATH_MAX];
-    if (!realpath(cli.output, to) || !realpath(input, from))
-        return;
-    size_t n = strlen(to);
-    if (!strncmp(from, to, n) && (from[n] == 0 || from[n] == '/' || !strcmp(to, "/")))
-        die("%s: the output %s the input %s", cli.output, from[n] ? "holds" : "is", input);
-}
-
 static void check_space(const struct merge_plan *p)
 {
     long long have = outfile_free_space(cli.output), need = p->bytes + 1000000 + 500LL * p->n_tensors;
@@ -141,7 +130,10 @@ int main(int argc, char **argv)
         cli.output = ".";
     double *weights = parse_weights(n);
     for (int i = first - 1; i < argc && !cli.plan; i++)
-        refuse_overlap(i < first ? cli.model : argv[i]);
+        if (outfile_refuse_input(cli.output, i < first ? cli.model : argv[i], &e) < 0)
+            die_err(&e);
+    if (o.check && !cli.plan && outfile_refuse_input(cli.output, o.check, &e) < 0)
+        die_err(&e);
     struct token_file *tokens = o.check ? token_file_open(o.check, &e) : NULL;
     if (o.check && !tokens)
         die_err(&e);

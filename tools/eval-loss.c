@@ -54,7 +54,7 @@ static void open_subject(struct subject *s, const char *dir, const struct opt_li
     for (int i = 0; adapters && i < adapters->n; i++)
         if (model_add_adapter(s->model, adapters->items[i], 1, &e) < 0)
             die_err(&e);
-    if (check_tokens(s->model, dir, t, &e) < 0)
+    if (check_tokens(s->model, dir, t, &e) < 0 || check_weights(s->model, &e) < 0)
         die_err(&e);
     const struct plan_wish w = {rows, t->n_tokens, "none", INT64_MAX};
     if (plan_make(&s->plan, s->model, NULL, &w, t, NULL, &e) < 0 || plan_commit(&s->plan, NULL, &e) < 0)
@@ -136,7 +136,7 @@ static int run(const struct token_file *t)
     close_subject(&against);
     if (isfinite(v.loss) && isfinite(d.mean))
         return EXIT_DONE;
-    msg_error("%s: the loss is no finite number", cli.model);
+    msg_error("%s: the %s is no finite number", cli.model, isfinite(v.loss) ? "divergence" : "loss");
     return EXIT_DIVERGED;
 }
 

@@ -157,14 +157,26 @@ int outfile_replace(const char *path, const void *data, size_t len, struct err *
     return outfile_commit(f, e);
 }
 
+/* The folder `outer`, or one below it, holds `inner`. */
+static bool holds(const char *outer, const char *inner)
+{
+    char *to = realpath(outer, NULL), *from = realpath(inner, NULL);
+    size_t n = to ? strlen(to) : 0;
+    bool inside = to && from && !strncmp(from, to, n) && (from[n] == '/' || n == 1);
+    free(to);
+    free(from);
+    return inside;
+}
+
 int outfile_refuse_input(const char *output, const char *input, struct err *e)
 {
     struct stat a, b;
-    if (!strcmp(output, "-") || !strcmp(input, "-") || stat(output, &a) < 0 || stat(input, &b) < 0)
+    if (!strcmp(output, "-") || !strcmp(input, "-") || stat(output, &a) < 0 || stat(input, &b) < 0 || S_ISCHR(a.st_mode))
         return 0;
-    if (a.st_dev != b.st_dev || a.st_ino != b.st_ino || S_ISCHR(a.st_mode))
+    bool same = a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+    if (!same && !holds(output, input))
         return 0;
-    return err_set(e, "%s: is the input %s, expected another name for the output", output, input);
+    return err_set(e, "%s: %s the input %s, expected another name for the output", output, same ? "is" : "holds", input);
 }
 
 long long outfile_free_space(const char *path)

@@ -54,13 +54,14 @@ struct runlog *runlog_open(const char *path, int64_t resumed_step, struct err *e
 {
     struct runlog *l = mem_alloc(sizeof *l);
     struct stat st;
-    l->path = mem_strdup(path);
-    l->fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0666);
+    bool standard = !strcmp(path, "-");
+    l->path = mem_strdup(standard ? "stdout" : path);
+    l->fd = standard ? fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0) : open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0666);
     if (l->fd < 0 || fstat(l->fd, &st) < 0) {
         err_sys(e, "%s: cannot open the log", path);
         goto fail;
     }
-    if (S_ISREG(st.st_mode)) {
+    if (S_ISREG(st.st_mode) && !standard) {
         if (resumed_step >= 0 && cut_back(l, resumed_step, e) < 0)
             goto fail;
         if (resumed_step < 0 && ftruncate(l->fd, 0) < 0) {

@@ -6,7 +6,7 @@
  *     runlog_close(l, &e);                                                    (fsync)
  * A run resumed at step N keeps the leading lines up to the last whole entry whose "step" is at most N and continues
  * there, so that the log of an interrupted run reads like that of an uninterrupted one. Lines without a step are kept
- * when a kept step follows them, or when no step came before them. Devices and pipes are only appended to. */
+ * when a kept step follows them, or when no step came before them. Devices, pipes and "-", which is stdout, are only appended to. */
 #ifndef CLI_RUNLOG_H
 #define CLI_RUNLOG_H
 

@@ -7,6 +7,7 @@
 
 #include "base/mem.h"
 #include "base/rng.h"
+#include "format/manifest.h"
 #include "format/model_folder.h"
 #include "format/model_writer.h"
 #include "model/param.h"
@@ -225,8 +226,13 @@ static int write_master(const struct param *p, enum dtype type, void *chunk, str
     int64_t step = type == DTYPE_F32 ? p->numel : CHUNK;
     for (int64_t i = 0; i < p->numel; i += step) {
         int64_t n = p->numel - i < step ? p->numel - i : step;
-        if (type != DTYPE_F32)
+        if (type != DTYPE_F32) {
             dtype_from_f32(chunk, type, p->value + i, (size_t)n);
+            int64_t bad = manifest_find_nonfinite(&(struct st_tensor){.type = type, .numel = n, .data = chunk});
+            if (bad >= 0)
+                return err_set(e, "tensor '%s': element %lld, %g, is too large for the stored type %s", p->name, (long long)(i + bad),
+                               (double)p->value[i + bad], dtype_name(type));
+        }
         if (model_writer_data(out, type == DTYPE_F32 ? p->value + i : chunk, (size_t)n * dtype_size(type), e) < 0)
             return -1;
     }

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "format/manifest.h"
 #include "format/model_folder.h"
 
 static int check_tokenizer(const char *dir, const struct token_file *t, struct err *e)
@@ -40,4 +41,18 @@ int check_tokens(const struct model *m, const char *dir, const struct token_file
         if (token_file_sample(t, i).trained == 0)
             return err_set(e, "%s: record %" PRId64 ": no token is to be trained", t->path, i);
     return 0;
+}
+
+int check_weights(const struct model *m, struct err *e)
+{
+    int n = m->folder ? m->folder->n_tensors : 0, first = n;
+#pragma omp parallel for schedule(dynamic) reduction(min : first)
+    for (int i = 0; i < n; i++)
+        if (i < first && manifest_find_nonfinite(m->folder->tensors[i]) >= 0)
+            first = i;
+    if (first == n)
+        return 0;
+    const struct st_tensor *t = m->folder->tensors[first];
+    return err_set(e, "%s: tensor '%s': element %" PRId64 " is not a finite number", model_folder_shard(m->folder, t)->path, t->name,
+                   manifest_find_nonfinite(t));
 }

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/mem.h"
@@ -14,6 +15,7 @@
 #include "cli/stop.h"
 #include "cli/summary.h"
 #include "format/model_folder.h"
+#include "train/checks.h"
 #include "train/plan_text.h"
 #include "train/session.h"
 
@@ -22,11 +24,6 @@
 static void say(const char *text)
 {
     msg_info("%s: %s", cli.output, text);
-}
-
-static void begin_progress(int64_t from, int64_t total)
-{
-    progress_begin("step", from, total);
 }
 
 static void check_usage(const struct train_command *c, int n_files)
@@ -78,6 +75,15 @@ static void introduce(const struct session *s)
              s->model->bf16 ? "bf16" : "f32", mem, s->plan.recompute ? ", activations computed again" : "");
 }
 
+/* Only now, so that a run that cannot begin says one line. */
+static void begun(void *arg, int64_t from, int64_t total)
+{
+    introduce(arg);
+    if (from > 0)
+        msg_info("goes on from step %" PRId64 " of %" PRId64, from, total);
+    progress_begin("step", from, total);
+}
+
 /* Refuses, or completes, what an earlier run left. 1: nothing is left to do. */
 static int look_at_earlier(const struct train_command *c, const struct session *s, const struct run_record *old, int found, struct err *e)
 {
@@ -108,11 +114,22 @@ static int check_resources(const struct train_command *c, const struct session *
     return 0;
 }
 
+/* A log elsewhere must be writable before anything is. */
 static int check_log(const struct train_command *c, int found, struct err *e)
 {
-    if (found == 1 || !c->o->log || c->o->restart || cli.force || !strncmp(c->o->log, "/dev/", 5) || !file_exists(c->o->log))
+    const char *log = c->o->log;
+    if (!log || !strcmp(log, "-"))
         return 0;
-    return err_set(e, "%s: exists already; --force replaces it", c->o->log);
+    if (file_exists(log)) {
+        if (found != 1 && !c->o->restart && !cli.force && strncmp(log, "/dev/", 5))
+            return err_set(e, "%s: exists already; --force replaces it", log);
+        return access(log, W_OK) < 0 ? err_sys(e, "%s: cannot write", log) : 0;
+    }
+    const char *slash = strrchr(log, '/');
+    char *parent = !slash ? mem_strdup(".") : slash == log ? mem_strdup("/") : mem_strndup(log, (size_t)(slash - log));
+    int r = access(parent, W_OK) < 0 ? err_sys(e, "%s: cannot create", log) : 0;
+    free(parent);
+    return r;
 }
 
 static int report(const struct session *s, const struct train_result *r)
@@ -133,7 +150,10 @@ static int report(const struct session *s, const struct train_result *r)
     if (!isnan(r->eval_loss))
         summary_real("eval_loss", r->eval_loss);
     if (r->outcome == TRAIN_DIVERGED) {
-        msg_error("%s; the last good checkpoint is kept in %s", r->why, cli.output);
+        if (r->kept < 0)
+            msg_error("%s; there is no checkpoint before it", r->why);
+        else
+            msg_error("%s; the checkpoint of step %" PRId64 " is kept in %s", r->why, r->kept, cli.output);
         return EXIT_DIVERGED;
     }
     if (r->outcome == TRAIN_STOPPED) {
@@ -162,7 +182,7 @@ static int train(const struct train_command *c, struct session *s, int found, st
         struct train_job j = {.o = c->o, .model = s->model, .train = s->train, .eval = s->eval, .optimizer = &s->optimizer, .plan = &s->plan,
                               .batches = &s->batches, .schedule = s->schedule, .folder = folder, .subject = s->subject, .tool = c->tool,
                               .log_path = log, .run = s->run, .provenance = s->provenance, .seed = (uint64_t)cli.seed, .stop = stop_requested,
-                              .say = say, .progress_begin = begin_progress, .progress = progress_step};
+                              .say = say, .begun = begun, .begun_arg = s, .progress = progress_step};
         stop_defer();
         status = train_run(&j, &result, e);
         if (status == 0)
@@ -180,7 +200,7 @@ static int command(const struct train_command *c, struct session *s, struct run_
         return -1;
     struct err foreign = ERR_INIT;
     int found = run_record_read(old, cli.output, &foreign);
-    if (found < 0 && !cli.force) {
+    if (found < 0 && (!cli.force || !file_is_dir(cli.output))) {
         *e = foreign;
         return -1;
     }
@@ -197,9 +217,8 @@ static int command(const struct train_command *c, struct session *s, struct run_
         msg_info("%s: already complete", cli.output);
         return 0;
     }
-    if (check_log(c, found, e) < 0 || check_resources(c, s, memory, e) < 0)
+    if (check_log(c, found, e) < 0 || check_resources(c, s, memory, e) < 0 || check_weights(s->model, e) < 0)
         return -1;
-    introduce(s);
     return train(c, s, found, e);
 }
 

@@ -9,7 +9,6 @@
 #include "base/mem.h"
 #include "cli/runlog.h"
 #include "format/model_folder.h"
-#include "train/find_bad.h"
 #include "train/optimizer_state.h"
 
 #define SAVE_SECONDS 600 /* --save-every 0 */
@@ -104,9 +103,6 @@ static int resume(struct loop *l, struct err *e)
         l->s = found;
         r = optimizer_state_load(j->optimizer, dir, e);
         batches_seek(j->batches, found.data_epoch, found.data_next);
-        char *text = mem_printf("goes on from step %" PRId64 " of %" PRId64, found.step, found.total_steps);
-        j->say(text);
-        free(text);
     }
     free(dir);
     return r;
@@ -116,11 +112,10 @@ static int resume(struct loop *l, struct err *e)
 
 static int diverged(struct loop *l, const char *what)
 {
-    const char *bad = find_bad_weight(l->j->model), *grad = bad ? NULL : optimizer_find_bad_gradient(l->j->optimizer);
+    const char *grad = optimizer_find_bad_gradient(l->j->optimizer);
     l->r->outcome = TRAIN_DIVERGED;
-    snprintf(l->r->why, sizeof l->r->why, "step %" PRId64 ": %s is no finite number%s%s%s%s", l->s.step + 1, what,
-             bad ? ": the model's tensor '" : grad ? ", first seen in the gradient of '" : "", bad ? bad : grad ? grad : "",
-             bad || grad ? "'" : "", bad ? " holds one" : "");
+    snprintf(l->r->why, sizeof l->r->why, "step %" PRId64 ": %s is no finite number%s%s%s", l->s.step + 1, what,
+             grad ? ", first seen in the gradient of '" : "", grad ? grad : "", grad ? "'" : "");
     return 1;
 }
 
@@ -267,7 +262,7 @@ static int stop(struct loop *l, struct err *e)
 
 static int give_up(struct loop *l, struct err *e)
 {
-    int64_t last = run_folder_last(l->j->folder);
+    int64_t last = l->r->kept = run_folder_last(l->j->folder);
     if (log_end(l, 3, e) < 0)
         return -1;
     return run_folder_record(l->j->folder, "diverged", l->j->run, last > 0 ? last : 0, l->s.total_steps, e);
@@ -288,7 +283,11 @@ static int begin(struct loop *l, struct err *e)
     if (run_folder_record(j->folder, "running", j->run, l->s.step, l->s.total_steps, e) < 0)
         return -1;
     l->log = runlog_open(j->log_path, fresh ? -1 : l->s.step, e);
-    return l->log && (!fresh || log_start(l, e) == 0) ? 0 : -1;
+    if (l->log && (!fresh || log_start(l, e) == 0))
+        return 0;
+    if (fresh)
+        run_folder_forget(j->folder);
+    return -1;
 }
 
 int train_run(struct train_job *j, struct train_result *r, struct err *e)
@@ -300,7 +299,7 @@ int train_run(struct train_job *j, struct train_result *r, struct err *e)
     pack_init(&l.pack, j->plan->rows, j->plan->max_seq);
     int code = begin(&l, e);
     if (code == 0) {
-        j->progress_begin(l.s.step, l.s.total_steps);
+        j->begun(j->begun_arg, l.s.step, l.s.total_steps);
         code = all_steps(&l, e);
     }
     if (code == 0)

@@ -39,7 +39,8 @@ struct train_job {
     uint64_t seed;
     int (*stop)(void);
     run_say *say;
-    void (*progress_begin)(int64_t from, int64_t total);
+    void (*begun)(void *arg, int64_t from, int64_t total); /* everything is in place, the first step comes next */
+    void *begun_arg;
     void (*progress)(int64_t step, int64_t tokens, const char *note);
 };
 
@@ -50,7 +51,8 @@ struct train_result {
     int64_t step, first_step;     /* where it stands; where this process began */
     int64_t tokens;               /* rows computed by this process */
     double loss, eval_loss;       /* of the last step; NaN when there was none */
-    char why[300];                /* TRAIN_DIVERGED: what was found */
+    int64_t kept;                 /* TRAIN_DIVERGED: step of the newest checkpoint, -1: there is none */
+    char why[300];                /* and what was found */
 };
 
 int train_run(struct train_job *j, struct train_result *r, struct err *e) MUST_CHECK;

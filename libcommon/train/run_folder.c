@@ -284,12 +284,14 @@ int64_t run_folder_last(const struct run_folder *f)
 
 /* ---- writing ---- */
 
+/* By way of a name that the next start removes: no kill leaves a part of a checkpoint under its name. */
 static int rotate(struct run_folder *f, int64_t keep, struct err *e)
 {
     while (f->n_valid > keep) {
-        char *path = checkpoint_path(f, f->valid[0]);
-        int r = outdir_remove(path, e);
+        char *path = checkpoint_path(f, f->valid[0]), *aside = file_join(f->out, ".rotated.tmp-0");
+        int r = rename(path, aside) < 0 ? err_sys(e, "%s: cannot rename to %s", path, aside) : outdir_remove(aside, e);
         free(path);
+        free(aside);
         if (r < 0)
             return -1;
         memmove(f->valid, f->valid + 1, (size_t)--f->n_valid * sizeof *f->valid);
@@ -382,4 +384,12 @@ int run_folder_record(struct run_folder *f, const char *status, const char *run,
     free(text);
     free(path);
     return r;
+}
+
+void run_folder_forget(struct run_folder *f)
+{
+    struct err ignored = ERR_INIT;
+    if (remove_named(f, "log.jsonl", &ignored) < 0 || remove_named(f, RUN_RECORD, &ignored) < 0) {
+        /* what stays is a run at step 0, which the same command starts again */
+    }
 }

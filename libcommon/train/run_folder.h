@@ -55,5 +55,6 @@ int64_t run_folder_last(const struct run_folder *f); /* step of the newest valid
 /* The result to the top of OUT, the file `last` (which makes it loadable) last. */
 int run_folder_finish(struct run_folder *f, run_write *write, void *arg, const char *last, struct err *e) MUST_CHECK;
 int run_folder_record(struct run_folder *f, const char *status, const char *run, int64_t step, int64_t total, struct err *e) MUST_CHECK;
+void run_folder_forget(struct run_folder *f); /* a run that could not begin leaves nothing */
 
 #endif

@@ -96,6 +96,11 @@ static void test_files(void)
     e = (struct err)ERR_INIT;
     is_int(outfile_refuse_input("a", "link", &e), -1, "a link to the output is the output");
     e = (struct err)ERR_INIT;
+    ok(mkdir("outer", 0777) == 0 && rename("b", "outer/b") == 0, "a folder with a file");
+    is_int(outfile_refuse_input("outer", "outer/b", &e), -1, "a folder that holds the input is refused");
+    is_str(e.text, "outer: holds the input outer/b, expected another name for the output", "and it says why");
+    e = (struct err)ERR_INIT;
+    ok(rename("outer/b", "b") == 0 && rmdir("outer") == 0, "back again");
     ok(outfile_refuse_input("a", "b", &e) == 0 && outfile_refuse_input("-", "-", &e) == 0 &&
            outfile_refuse_input("new", "a", &e) == 0, "different files, streams and new names are fine");
     ok(outfile_free_space("a") >= 0 && outfile_free_space("/") >= 0, "free space is known");

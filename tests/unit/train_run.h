@@ -97,9 +97,9 @@ static void run_quiet(const char *text)
     printf("# %s\n", text);
 }
 
-static void run_begin(int64_t from, int64_t total)
+static void run_begin(void *arg, int64_t from, int64_t total)
 {
-    (void)from, (void)total;
+    (void)arg, (void)from, (void)total;
 }
 
 static void run_progress(int64_t step, int64_t tokens, const char *note)
@@ -130,7 +130,7 @@ static void run_loop(struct run *r, int (*start)(void *, uint64_t, struct err *)
     struct train_job j = {.o = &r->o, .model = r->model, .train = r->tokens, .optimizer = &r->optimizer, .plan = &r->plan, .batches = &r->batches,
                           .subject = {r, start ? start : run_start, run_save, r->lora ? "adapter_config.json" : "config.json"}, .tool = "test",
                           .log_path = log, .run = "{}", .provenance = "{}", .seed = r->seed, .stop = run_stop, .say = run_quiet,
-                          .progress_begin = run_begin, .progress = run_progress};
+                          .begun = run_begin, .progress = run_progress};
     if (schedule_init(&j.schedule, r->o.schedule, r->o.lr, r->o.warmup, r->o.steps, &e) < 0 ||
         !(j.folder = run_folder_open(out, "test", busy, &e)) || train_run(&j, &r->result, &e) < 0)
         tiny_die(&e);
