@@ -97,7 +97,7 @@ done
 
 # Runs beside others: threads wait asleep, not spinning (libcommon/base/threads.c). libgomp tells what it read.
 spins() {
-    env OMP_DISPLAY_ENV=verbose "$@" "$tool" --version 2>&1 | sed -n "s/.*GOMP_SPINCOUNT = '\(.*\)'.*/\1/p"
+    env -u OMP_WAIT_POLICY OMP_DISPLAY_ENV=verbose "$@" "$tool" --version 2>&1 | sed -n "s/.*GOMP_SPINCOUNT = '\(.*\)'.*/\1/p"
 }
 case $(ldd "$BUILD/bin/$tool") in
 *libomp* | *libgomp*) skip 'OpenMP is a shared library' 2 ;;
