@@ -1,4 +1,5 @@
 /* gen: text from a model, for one prompt, a chat at a terminal, or a file of records. */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -9,10 +10,12 @@
 #include "cli/opt.h"
 #include "cli/outfile.h"
 #include "cli/progress.h"
+#include "cli/stop.h"
 #include "cli/summary.h"
 #include "model/lora.h"
 #include "model/respond.h"
 #include "model/respond_batch.h"
+#include "text/chat_history.h"
 #include "text/utf8.h"
 
 enum { DEFAULT_TOKENS = 1024 };
@@ -69,13 +72,21 @@ static struct respond_options choose(struct generation_config *g)
                                     (int)o.parallel, o.stops.items, o.stops.n, o.template_name, o.system, o.raw};
 }
 
+/* What is lost on the way is lost now, and the rest would be made for nothing. */
+static void flush(void)
+{
+    if (fflush(stdout) < 0)
+        die("stdout: cannot write: %s", strerror(errno));
+}
+
 static int print_text(void *arg, size_t request, const char *text, size_t len)
 {
     (void)request;
     if (arg)
         buf_add(arg, text, len);
     fwrite(text, 1, len, stdout);
-    return fflush(stdout) == 0 ? 0 : -1;
+    flush();
+    return stop_requested() ? -1 : 0;
 }
 
 static int print_end(void *arg, size_t request, enum generate_end why, int64_t n)
@@ -83,7 +94,8 @@ static int print_end(void *arg, size_t request, enum generate_end why, int64_t n
     (void)arg, (void)request, (void)why;
     tokens.made += n;
     putchar('\n');
-    return fflush(stdout) == 0 ? 0 : -1;
+    flush();
+    return 0;
 }
 
 /* The answer goes to stdout and, when wanted, into copy. */
@@ -129,38 +141,36 @@ static void answer_stdin(struct responder *r)
     buf_release(&text);
 }
 
-/* /reset, /system TEXT, /quit. False at the end. */
-static bool command(const char *line, json_t *messages, json_t **system)
+/* /reset, /system TEXT, /quit or /exit. False at the end. */
+static bool command(const char *line, struct chat_history *h)
 {
-    if (!strcmp(line, "/quit"))
+    if (!strcmp(line, "/quit") || !strcmp(line, "/exit"))
         return false;
-    if (!strncmp(line, "/system", 7) && (line[7] == ' ' || !line[7])) {
-        json_decref(*system);
-        *system = line[7] ? json_pack("{s:s, s:s}", "role", "system", "content", line + 8) : NULL;
-        json_array_clear(messages);
-    } else if (!strcmp(line, "/reset"))
-        json_array_clear(messages);
+    if (!strncmp(line, "/system", 7) && (line[7] == ' ' || !line[7]))
+        chat_history_system(h, line[7] ? line + 8 : NULL);
+    else if (!strcmp(line, "/reset"))
+        chat_history_reset(h);
     else
-        msg_warn("%s: unknown command; there are /reset, /system TEXT and /quit", line);
-    if (*system && !json_array_size(messages))
-        json_array_append(messages, *system);
+        msg_error("%s: unknown command; there are /reset, /system TEXT and /quit", line);
     return true;
 }
 
-/* A question that does not render leaves the conversation as it was. */
-static void chat_turn(struct responder *r, json_t *messages, const char *line, uint64_t stream)
+/* A question that does not render, or no longer fits, leaves the conversation as it was. Ctrl-C ends the answer, which stays as far as it was shown. */
+static void chat_turn(struct responder *r, struct chat_history *h, const char *line, uint64_t stream)
 {
     struct err e = ERR_INIT;
     struct token_list ids = {0};
     struct buf reply = BUF_INIT;
-    json_array_append_new(messages, json_pack("{s:s, s:s}", "role", "user", "content", line));
-    json_t *sample = json_pack("{s:O}", "messages", messages);
+    json_t *sample = chat_history_ask(h, line);
     if (responder_prompt(r, sample, &ids, &e) < 0) {
         msg_error("%s", e.text);
-        json_array_remove(messages, json_array_size(messages) - 1);
+        chat_history_take_back(h);
     } else {
+        stop_hold_interrupt();
         answer(r, &ids, stream, &reply);
-        json_array_append_new(messages, json_pack("{s:s, s:s}", "role", "assistant", "content", buf_str(&reply)));
+        if (stop_release_interrupt())
+            print_end(NULL, 0, GENERATE_CUT, 0);
+        chat_history_answer(h, buf_str(&reply), reply.len);
     }
     json_decref(sample);
     token_list_release(&ids);
@@ -173,7 +183,7 @@ static void chat(struct responder *r)
     size_t cap = 0;
     ssize_t n;
     uint64_t turn = 0;
-    json_t *messages = json_array(), *system = NULL;
+    struct chat_history *h = chat_history_new();
     for (;;) {
         fputs("> ", stderr);
         if ((n = getline(&line, &cap, stdin)) < 0)
@@ -181,23 +191,24 @@ static void chat(struct responder *r)
         while (n && (line[n - 1] == '\n' || line[n - 1] == '\r'))
             line[--n] = 0;
         if (line[0] == '/') {
-            if (!command(line, messages, &system))
+            if (!command(line, h))
                 break;
         } else if (utf8_valid(line, (size_t)n) < (size_t)n) {
-            msg_warn("that line is not valid UTF-8");
+            msg_error("that line is not valid UTF-8");
         } else if (n) {
-            chat_turn(r, messages, line, turn++);
+            chat_turn(r, h, line, turn++);
         }
     }
     free(line);
-    json_decref(system);
-    json_decref(messages);
+    chat_history_free(h);
 }
 
 static void batch(struct responder *r)
 {
     struct err e = ERR_INIT;
     struct respond_batch_result result = {0};
+    if (cli.output && outfile_refuse_input(cli.output, o.batch, &e) < 0)
+        die_err(&e);
     struct outfile *out = outfile_open(cli.output ? cli.output : "-", cli.force, false, &e);
     const struct respond_batch_options how = {o.records.from, o.records.to, o.raw};
     if (!out || respond_batch(r, o.batch, &how, outfile_stream(out), &result, &e) < 0 || outfile_commit(out, &e) < 0)
@@ -227,23 +238,20 @@ static struct model *open_model(struct err *e)
     return m;
 }
 
-static double rate(int64_t n, double seconds)
-{
-    return seconds > 0 ? (double)n / seconds : 0;
-}
-
 static void report(const struct responder *r)
 {
     char memory[32];
     struct generate_times t = responder_times(r);
+    double reads = t.prompt_seconds > 0 ? (double)t.prompt_tokens / t.prompt_seconds : 0;
+    double writes = t.decode_seconds > 0 ? (double)t.new_tokens / t.decode_seconds : 0;
     summary_count("prompt_tokens", tokens.prompt);
     summary_count("new_tokens", tokens.made);
-    summary_real("prompt_tokens_per_second", rate(t.prompt_tokens, t.prompt_seconds));
-    summary_real("new_tokens_per_second", rate(t.new_tokens, t.decode_seconds));
+    summary_real("prompt_tokens_per_second", reads);
+    summary_real("new_tokens_per_second", writes);
     summary_count("peak_memory", progress_peak_memory());
     progress_format_bytes(memory, sizeof memory, (double)progress_peak_memory());
     msg_verbose("prompts: %lld tokens, %.1f/s; new: %lld tokens, %.1f/s; peak memory %s", (long long)tokens.prompt,
-                rate(t.prompt_tokens, t.prompt_seconds), (long long)tokens.made, rate(t.new_tokens, t.decode_seconds), memory);
+                reads, (long long)tokens.made, writes, memory);
 }
 
 static void check_usage(int operands)
@@ -256,6 +264,9 @@ static void check_usage(int operands)
         die_usage("-o goes with --batch; other text goes to standard output");
     if (o.has_records && !o.batch)
         die_usage("--records goes with --batch: which of the file's records are answered");
+    for (int i = 0; i < o.stops.n; i++)
+        if (!*o.stops.items[i])
+            die_usage("--stop: the text is empty");
     if (o.raw && (o.system || o.template_name))
         die_usage("--raw uses no template: neither --system nor --template goes with it");
 }

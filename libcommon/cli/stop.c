@@ -1,19 +1,18 @@
 #include "cli/stop.h"
 
 #include <signal.h>
-#include <stdbool.h>
 #include <stddef.h>
 #include <unistd.h>
 
 #include "cli/outfile.h"
 
-static volatile sig_atomic_t pending, deferred;
+static volatile sig_atomic_t pending, deferred, held;
 
 /* Async-signal-safe throughout. */
 static void on_signal(int number)
 {
     bool can_save = number == SIGTERM || number == SIGUSR1 || (number == SIGINT && pending != SIGINT);
-    if (deferred && can_save) {
+    if ((deferred || (held && number == SIGINT)) && can_save) {
         pending = number;
         return;
     }
@@ -47,6 +46,20 @@ void stop_init(void)
 void stop_defer(void)
 {
     deferred = 1;
+}
+
+void stop_hold_interrupt(void)
+{
+    held = 1;
+}
+
+bool stop_release_interrupt(void)
+{
+    bool there = pending == SIGINT;
+    held = 0;
+    if (there)
+        pending = 0;
+    return there;
 }
 
 int stop_requested(void)

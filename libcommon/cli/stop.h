@@ -8,8 +8,13 @@
 #ifndef CLI_STOP_H
 #define CLI_STOP_H
 
+#include <stdbool.h>
+
 void stop_init(void);         /* by cli_begin */
 void stop_defer(void);
+/* For a chat: from hold to release the first INT only sets stop_requested(); release tells whether there was one, and forgets it. */
+void stop_hold_interrupt(void);
+bool stop_release_interrupt(void);
 int stop_requested(void);     /* the signal number, or 0 */
 void stop_raise(int number);  /* removes the temporaries and dies of the signal; by cli_end */
 

@@ -87,7 +87,7 @@ static int advance(struct generator *g, int s, float *logits, const struct gener
     int32_t id = sampler_pick(g->sampler, logits, slot->ids, slot->n, r->stream, (uint64_t)made);
     enum generate_end why = GENERATE_STOP;
     if (id < 0)
-        return err_set(e, "no finite logit after %lld tokens: the weights or an adapter hold values that are not finite", (long long)slot->n);
+        return err_set(e, "the logits after %lld tokens are not finite: the weights or an adapter hold values that are not", (long long)slot->n);
     bool ended = is_stop(g, id);
     if (!ended) {
         slot->ids[slot->n++] = id;

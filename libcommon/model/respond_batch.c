@@ -239,12 +239,12 @@ int respond_batch(struct responder *r, const char *path, const struct respond_ba
     struct buf data = BUF_INIT;
     int status = read_input(&data, path, e);
     if (status == 0)
-        status = read_prompts(r, &jobs, &data, path, o, e);
+        status = read_prompts(r, &jobs, &data, strcmp(path, "-") ? path : "stdin", o, e);
     buf_release(&data);
     for (size_t i = 0; i < jobs.n; i++)
         result->prompt_tokens += (int64_t)jobs.prompts[i].n;
     if (status == 0)
-        status = responder_run(r, jobs.prompts, jobs.n, 0, &(struct respond_sink){&jobs, got_text, got_end}, e);
+        status = responder_run(r, jobs.prompts, jobs.n, o->from > 1 ? (uint64_t)o->from - 1 : 0, &(struct respond_sink){&jobs, got_text, got_end}, e);
     release_jobs(&jobs);
     return status;
 }

@@ -17,7 +17,7 @@ struct respond_batch_result {
 };
 
 struct respond_batch_options {
-    int64_t from, to;  /* the records to answer, see records_select() */
+    int64_t from, to;  /* the records to answer, see records_select(); record N draws from stream N - 1, whatever is selected */
     bool raw;          /* the record's "prompt" or "text" is continued, whatever else it has */
 };
 

@@ -142,9 +142,12 @@ int64_t sampler_distribution(struct sampler *s, float *logits, const int32_t *hi
     *probabilities = s->p;
     if (s->o.repeat_penalty != 1)
         penalize(s, logits, history, n_history);
-    for (int64_t i = 0; i < s->vocab; i++)
+    for (int64_t i = 0; i < s->vocab; i++) {
+        if (isnan(logits[i]) || logits[i] == INFINITY)
+            return 0;
         if (isfinite(logits[i]) && (best < 0 || logits[i] > logits[best]))
             best = i;
+    }
     if (best < 0)
         return 0;
     if (s->o.temperature == 0) {

@@ -22,10 +22,12 @@ struct sampler;
 struct sampler *sampler_new(const struct sampler_options *o, int64_t vocab);
 void sampler_free(struct sampler *s);
 
-/* logits (V) are changed in place. history: the sequence so far, prompt included. Returns the id, or -1 when no logit is finite. */
+/* logits (V) are changed in place. history: the sequence so far, prompt included. Returns the id, or -1 when one is NaN or
+ * infinite, or all are minus infinity. */
 int32_t sampler_pick(struct sampler *s, float *logits, const int32_t *history, int64_t n_history, uint64_t stream, uint64_t step);
 
-/* What sampler_pick would draw from: ids and probabilities in descending order; returns their number (for tests and --verbose).
+/* What sampler_pick would draw from: ids and probabilities in descending order; returns their number, 0 where
+ * sampler_pick returns -1 (for tests and --verbose).
  * Arrays are borrowed until the next call. Temperature 0 gives the one greedy token. */
 int64_t sampler_distribution(struct sampler *s, float *logits, const int32_t *history, int64_t n_history,
                              const int32_t **ids, const double **probabilities);

@@ -399,6 +399,13 @@ json_t *record_parse(const struct record *r, struct err *e)
     json_error_t je;
     if (check_depth(r, e) < 0)
         return NULL;
+    size_t start = 0;
+    while (start < r->len && memchr(" \t\r\n", r->text[start], 4))
+        start++;
+    if (start < r->len && r->text[start] != '{') {
+        err_set(e, "%s: record %lld (line %lld): is not an object", r->file, (long long)r->number, (long long)r->line);
+        return NULL;
+    }
     json_t *j = json_loadb(r->text, r->len, JSON_REJECT_DUPLICATES, &je);
     if (!j) {
         const char *at = strstr(je.text, " near '"); /* the excerpt can be as long as the record's strings */
@@ -406,11 +413,6 @@ json_t *record_parse(const struct record *r, struct err *e)
         bool cut = len > end && !at && !strcmp(je.text + len - end, "file"); /* "near end of file": there is more in the file */
         err_set(e, "%s: record %lld (line %lld): %.*s%s (line %lld, column %d)", r->file, (long long)r->number, (long long)r->line,
                 (int)(cut ? len - end : len), je.text, cut ? "record" : "", (long long)r->line + (je.line > 1 ? je.line - 1 : 0), je.column);
-        return NULL;
-    }
-    if (!json_is_object(j)) {
-        err_set(e, "%s: record %lld (line %lld): is not an object", r->file, (long long)r->number, (long long)r->line);
-        json_decref(j);
         return NULL;
     }
     return j;

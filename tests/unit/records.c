@@ -105,13 +105,13 @@ static void test_wrong(void)
     reads("[{\"k\":1},{\"k", "1@1 STOP f: record 2 (line 1): the file ends inside a string", "an array cut in a string");
     reads("instruction,input\n", "STOP f: record 1 (line 1): expected JSON: an array of records, or records one after another", "not JSON");
     reads("\xFF\xFE{", "STOP f: is UTF-16, expected UTF-8 (iconv -f UTF-16 -t UTF-8 converts it)", "UTF-16");
-    reads("[{\"k\":1},7,\"x\",{\"k\":2}]", "1@1 <f: record 2 (line 1): '[' or '{' expected (line 1, column 1)> <f: record 3 (line 1): '[' or '{' expected (line 1, column 3)> 2@1 ",
+    reads("[{\"k\":1},7,\"x\",{\"k\":2}]", "1@1 <f: record 2 (line 1): is not an object> <f: record 3 (line 1): is not an object> 2@1 ",
           "elements that are not objects");
     reads("[[1],{\"k\":2}]", "<f: record 1 (line 1): is not an object> 2@1 ", "an array among the records");
     reads("{\"k\":1}\n{\"k\":\n{\"k\":3}\n", "1@1 <f: record 2 (line 2): unexpected token near end of record (line 2, column 5)> 3@3 ", "a damaged line does not reach the next");
     reads("{\"k\":1\n{\"k\":2}\n", "<f: record 1 (line 1): '}' expected near end of record (line 1, column 6)> 2@2 ", "nor does a damaged first line");
     reads("{\"k\":\"x\n{\"k\":2}\n", "<f: record 1 (line 1): premature end of input (line 1, column 7)> 2@2 ", "nor a string without an end");
-    reads("{\"k\":1}\nhello\n{\"k\":3}\n", "1@1 <f: record 2 (line 2): '[' or '{' expected (line 2, column 5)> 3@3 ", "a line of text");
+    reads("{\"k\":1}\nhello\n{\"k\":3}\n", "1@1 <f: record 2 (line 2): is not an object> 3@3 ", "a line of text");
     reads("{\"k\":\"\\ud83d\"}\n{\"k\":2}", "<f: record 1 (line 1): invalid Unicode '\\uD83D' (line 1, column 13)> 2@2 ", "a lone surrogate");
     reads("{\"k\":\"\\u0000\"}\n{\"k\":2}", "<f: record 1 (line 1): \\u0000 is not allowed without JSON_ALLOW_NUL (line 1, column 13)> 2@2 ", "a NUL");
     reads("{\"k\":1,\"k\":2}\n{\"k\":2}", "<f: record 1 (line 1): duplicate object key (line 1, column 10)> 2@2 ", "a key twice");
