@@ -1,0 +1,139 @@
+#!/bin/sh
+# eval-loss: the loss, adapters, divergence, every option, what is refused.
+. "${0%/*}/lib.sh"
+. "$ROOT/tests/cli/train.sh"
+has_tool eval-loss || skip_all 'no eval-loss'
+
+make-model -q -o model
+make-tokens -q -m model -o test.tok
+e() {
+    eval-loss -q -j 1 --dtype f32 "$@"
+}
+value() { # KEY: of a line on stdin
+    sed 's/.*"'"$1"'":\([^,}]*\).*/\1/'
+}
+
+run eval-loss -j 1 --dtype f32 -m model test.tok
+is_status 0 'a model'
+one_line out 'one line'
+is "$(sed -E 's/:[0-9.e-]+/:X/g' out)" '{"tokens":X,"loss":X,"perplexity":X}' 'of these keys'
+has err '20 samples, 340 tokens, 213 trained' 'stderr tells what was read'
+is "$(value tokens <out)" 213 'tokens are those that bear loss'
+loss=$(value loss <out)
+ok 'perplexity is exp(loss)' near "$(value perplexity <out)" "$(awk "BEGIN { printf \"%.9f\", exp($loss) }")" 1e-7
+cp out plain
+run eval-loss -q -j 1 --dtype f32 -m model test.tok
+ok '-q: the same line' cmp out plain
+is "$(cat err)" '' 'and nothing else'
+e -j 2 -m model test.tok >out
+ok '-j changes no byte' cmp out plain
+e -v --seed 5 --device cpu -m model test.tok >out 2>/dev/null
+ok 'nor do -v, --seed, --device cpu' cmp out plain
+for rows in 24 50 1; do
+    ok "--rows $rows changes rounding only" near "$(e --rows $rows -m model test.tok | value loss)" "$loss" 1e-6
+done
+make-model -q --max-shard 20k -o shards
+ok 'shards do not matter' near "$(e -m shards test.tok | value loss)" "$loss" 0
+ok '--dtype bf16 is about the same' near "$(eval-loss -q -j 1 --dtype bf16 -m model test.tok | value loss)" "$loss" 0.02
+not_ok 'but is not' test "$(eval-loss -q -j 1 --dtype bf16 -m model test.tok | value loss)" = "$loss"
+
+# The mean is over all tokens, not over samples or packs: two files weigh by their tokens.
+make-tokens -q -m model --samples 3 --min 40 --max 60 --seed 1 -o long.tok
+make-tokens -q -m model --samples 30 --min 4 --max 6 --seed 2 -o short.tok
+a=$(e -m model long.tok) b=$(e -m model short.tok)
+ok 'two files differ' sh -c "! [ '$(echo "$a" | value loss)' = '$(echo "$b" | value loss)' ]"
+
+# ---- -o, --summary ----
+run eval-loss -q -j 1 --dtype f32 -m model -o line.json test.tok
+ok '-o writes the line to a file' cmp line.json plain
+is "$(cat out)" '' 'and not to stdout'
+run eval-loss -q -m model -o line.json test.tok
+is_status 1 'an output that exists is refused'
+one_line err 'in one line'
+ok 'and left alone' cmp line.json plain
+run eval-loss -q -j 1 --dtype f32 -m shards -f -o line.json test.tok
+is_status 0 '--force replaces it'
+e -o - -m model test.tok >out
+ok '-o - is stdout' cmp out plain
+e --summary s.json -m model test.tok >out
+has s.json '"loss": ' '--summary has the result'
+has s.json '"tool": "eval-loss"' 'and the program'
+
+# ---- adapters ----
+make-adapter -q -m model -o first
+make-adapter -q -m model --salt b --rank 3 --rslora -o second
+adapter-merge -q -m model -o merged first
+adapter-merge -q -m model -o merged2 first second
+ok '-a: as the merged model' near "$(e -m model -a first test.tok | value loss)" "$(e -m merged test.tok | value loss)" 1e-6
+ok 'two adapters add up' near "$(e -m model -a first --adapter second test.tok | value loss)" "$(e -m merged2 test.tok | value loss)" 1e-6
+not_ok 'an adapter changes the loss' test "$(e -m model -a first test.tok | value loss)" = "$loss"
+
+# ---- --against ----
+run eval-loss -q -j 1 --dtype f32 -m model --against model test.tok
+is "$(value mean_kl <out) $(value max_kl <out)" '0.0 0.0' '--against itself: no divergence'
+is "$(value loss <out)" "$loss" 'and the same loss'
+e -m merged --against model test.tok >out
+ok '--against another: some' awk "BEGIN { exit !($(value mean_kl <out) > 0 && $(value max_kl <out) >= $(value mean_kl <out)) }"
+is "$(e -m model -a first --against merged test.tok | value mean_kl | awk '{ print ($1 < 1e-9) }')" 1 'base and adapter against the merged model: none'
+ok 'it is not symmetric' sh -c "! [ '$(value mean_kl <out)' = '$(e -m model --against merged test.tok | value mean_kl)' ]"
+
+# ---- refused ----
+l() { # TEXT WHAT MODEL FILE OPTIONS...
+    text=$1 what=$2 model=$3 file=$4
+    shift 4
+    refused "$text" "$what" eval-loss -j 1 -m "$model" -o out.d "$@" "$file"
+}
+make-model -q --nan model.layers.0.mlp.up_proj.weight -o nan
+l "tensor 'model.layers.0.mlp.up_proj.weight': element 959 is not a finite number" 'NaN in a weight' nan test.tok
+l "nan/model.safetensors: tensor" 'NaN in a weight of --against' model test.tok --against nan
+broken shape model sed -i 's/"intermediate_size": 40/"intermediate_size": 41/' config.json
+l 'expected shape [41, 24]' 'a tensor of the wrong shape' shape test.tok
+broken gone shards sh -c 'rm model-00002-of-*'
+l 'this shard is missing' 'a missing shard' gone test.tok
+l 'absent' 'a model that is not there' absent test.tok
+l 'absent' '--against one that is not there' model test.tok --against absent
+l 'absent.tok' 'a token file that is not there' model absent.tok
+make-tokens -q -m model --vocab 300 -o wide.tok
+l "outside the model's vocabulary of 272" 'a token outside the vocabulary' model wide.tok
+broken spoilt model sed -i 's/"version"/ "version"/' tokenizer.json
+l 'another tokenizer' 'a token file of another tokenizer' spoilt test.tok
+l 'another tokenizer' '--against a model of another tokenizer' model test.tok --against spoilt
+make-model -q --vocab 280 -o larger
+l 'has a vocabulary of 280' '--against a model of another vocabulary' model test.tok --against larger
+make-tokens -q -m model --samples 3 --min 600 --max 700 -o positions.tok
+l 'positions' 'a sample longer than the positions' model positions.tok
+make-model -q --salt other -o other
+l 'made for the base' 'an adapter of another base' other test.tok -a first
+l 'absent' 'an adapter that is not there' model test.tok -a absent
+broken adapter-nan first poke adapter_model.safetensors base_model.model.model.layers.0.mlp.up_proj.lora_A.weight '\000\000\300\177'
+l 'is not a finite number' 'NaN in an adapter' model test.tok -a adapter-nan
+head -c 500 test.tok >cut.tok
+l 'cut.tok' 'a cut token file' model cut.tok
+: >empty.tok
+l 'empty.tok' 'an empty token file' model empty.tok
+l 'cuda' 'a GPU that is not there' model test.tok --device cuda:99
+cp test.tok before
+run eval-loss -q -f -j 1 -m model -o test.tok test.tok
+is_status 1 'the output is the input'
+one_line err 'one line'
+ok 'which is not touched' cmp before test.tok
+usage 'the model, is missing' 'no model' eval-loss -o out.d test.tok
+usage 'one token file' 'no token file' eval-loss -m model -o out.d
+usage 'one token file' 'two token files' eval-loss -m model -o out.d test.tok long.tok
+usage '--rows' '--rows 0' eval-loss -m model -o out.d --rows 0 test.tok
+run sh -c 'eval-loss -q -j 1 -m model test.tok >&-'
+is_status 1 'a closed stdout fails'
+one_line err 'in one line'
+run sh -c 'eval-loss -q -j 1 -m model test.tok >/dev/full'
+is_status 1 'so does a full one'
+one_line err 'in one line'
+run eval-loss -q -j 1 -m model -o none/line test.tok
+is_status 1 'so does a folder that is not there'
+
+make-model -q -o hot
+poke hot/model.safetensors lm_head.weight '\377\377\177\177\377\377\177\177\377\377\177\177\377\377\177\177'
+run eval-loss -q -j 1 --dtype f32 -m hot test.tok
+is_status 3 'a loss that is no number has status 3'
+has out '"loss":null' 'and is null'
+one_line err 'with one line'
+finish
