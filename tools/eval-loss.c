@@ -76,9 +76,6 @@ static void compare(struct subject *s, struct subject *against, struct pack *p, 
 {
     struct err e = ERR_INIT;
     double sum = 0;
-    if (s->model->config.vocab != against->model->config.vocab)
-        die("%s: has a vocabulary of %lld, that of %s is %lld", o.against, (long long)against->model->config.vocab, cli.model,
-            (long long)s->model->config.vocab);
     for (int64_t i = 0; i < t->n_samples; show(i)) {
         i += pack_fill(p, t, NULL, i, t->n_samples - i, 0);
         if (divergence_add(s->plan.decoder, against->plan.decoder, p, s->model->config.vocab, &sum, r, &e) < 0)
@@ -86,16 +83,25 @@ static void compare(struct subject *s, struct subject *against, struct pack *p, 
     }
 }
 
-static int write_line(json_t *line, struct err *e)
+/* Before anything is computed. */
+static struct outfile *open_output(const char *file, struct err *e)
+{
+    const char *output = cli.output ? cli.output : "-";
+    if (outfile_refuse_input(output, file, e) < 0 || outfile_refuse_input(output, cli.model, e) < 0 ||
+        (o.against && outfile_refuse_input(output, o.against, e) < 0))
+        return NULL;
+    for (int i = 0; i < o.adapters.n; i++)
+        if (outfile_refuse_input(output, o.adapters.items[i], e) < 0)
+            return NULL;
+    return outfile_open(output, cli.force, false, e);
+}
+
+static int write_line(struct outfile *f, json_t *line, struct err *e)
 {
     char *text = json_dumps(line, JSON_COMPACT | JSON_REAL_PRECISION(9));
-    if (!text)
-        return err_set(e, "the result is no finite number");
-    struct outfile *f = outfile_open(cli.output ? cli.output : "-", cli.force, false, e);
-    if (f)
-        fprintf(outfile_stream(f), "%s\n", text);
+    fprintf(outfile_stream(f), "%s\n", text);
     free(text);
-    return f ? outfile_commit(f, e) : -1;
+    return outfile_commit(f, e);
 }
 
 static json_t *number(double x)
@@ -103,7 +109,7 @@ static json_t *number(double x)
     return isfinite(x) ? json_real(x) : json_null();
 }
 
-static int run(const struct token_file *t)
+static int run(const struct token_file *t, struct outfile *f)
 {
     struct subject s = {0}, against = {0};
     struct evaluation v;
@@ -113,6 +119,9 @@ static int run(const struct token_file *t)
     open_subject(&s, cli.model, &o.adapters, t, o.rows);
     if (o.against)
         open_subject(&against, o.against, NULL, t, s.plan.rows);
+    if (o.against && s.model->config.vocab != against.model->config.vocab)
+        die("%s: has a vocabulary of %lld, that of %s is %lld", o.against, (long long)against.model->config.vocab, cli.model,
+            (long long)s.model->config.vocab);
     msg_info("%s: %lld samples, %lld tokens, %lld trained", t->path, (long long)t->n_samples, (long long)t->n_tokens, (long long)t->n_trained);
     pack_init(&p, s.plan.rows, s.plan.max_seq);
     progress_begin("sample", 0, t->n_samples);
@@ -128,7 +137,7 @@ static int run(const struct token_file *t)
         json_object_set_new(line, "max_kl", number(d.max));
     }
     summary_json("result", json_incref(line));
-    if (write_line(line, &e) < 0)
+    if (write_line(f, line, &e) < 0)
         die_err(&e);
     json_decref(line);
     pack_release(&p);
@@ -151,7 +160,10 @@ int main(int argc, char **argv)
     struct token_file *t = token_file_open(argv[first], &e);
     if (!t)
         die_err(&e);
-    int status = run(t);
+    struct outfile *f = open_output(argv[first], &e);
+    if (!f)
+        die_err(&e);
+    int status = run(t, f);
     char time[32];
     progress_format_time(time, sizeof time, progress_seconds());
     msg_info("%lld tokens in %s", (long long)t->n_tokens, time);

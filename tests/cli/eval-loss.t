@@ -37,11 +37,20 @@ ok 'shards do not matter' near "$(e -m shards test.tok | value loss)" "$loss" 0
 ok '--dtype bf16 is about the same' near "$(eval-loss -q -j 1 --dtype bf16 -m model test.tok | value loss)" "$loss" 0.02
 not_ok 'but is not' test "$(eval-loss -q -j 1 --dtype bf16 -m model test.tok | value loss)" = "$loss"
 
-# The mean is over all tokens, not over samples or packs: two files weigh by their tokens.
-make-tokens -q -m model --samples 3 --min 40 --max 60 --seed 1 -o long.tok
-make-tokens -q -m model --samples 30 --min 4 --max 6 --seed 2 -o short.tok
-a=$(e -m model long.tok) b=$(e -m model short.tok)
-ok 'two files differ' sh -c "! [ '$(echo "$a" | value loss)' = '$(echo "$b" | value loss)' ]"
+# The mean is over all tokens, not over samples or packs: the samples of two files weigh by their tokens.
+cat >chat.jsonl <<'END'
+{"chat_stream":1,"kind":"samples","tool":"t","template":{"name":"chatml","sha256":"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"},"options":{}}
+{"sample":["a.json",1],"spans":[["d","Who are you?"],["dt"," A small model that tests are made with."]]}
+{"sample":["a.json",2],"spans":[["d","What is blue?"],["dt"," Sky."]]}
+{"end":{"samples":2,"skipped":0}}
+END
+for part in 2 3; do
+    sed -n "1p; ${part}p; \$s/\"samples\":2/\"samples\":1/p" chat.jsonl | tok-encode -q -m model -o $part.tok
+    e -m model $part.tok >$part.line
+done
+tok-encode -q -m model -o both.tok chat.jsonl
+ok 'the mean is over tokens' near "$(e -m model both.tok | value loss)" \
+    "$(cat 2.line 3.line | sed 's/.*"tokens":\([0-9]*\),"loss":\([0-9.]*\).*/\1 \2/' | awk '{ n += $1; s += $1 * $2 } END { printf "%.9f", s / n }')" 1e-7
 
 # ---- -o, --summary ----
 run eval-loss -q -j 1 --dtype f32 -m model -o line.json test.tok
@@ -119,7 +128,7 @@ one_line err 'one line'
 ok 'which is not touched' cmp before test.tok
 usage 'the model, is missing' 'no model' eval-loss -o out.d test.tok
 usage 'one token file' 'no token file' eval-loss -m model -o out.d
-usage 'one token file' 'two token files' eval-loss -m model -o out.d test.tok long.tok
+usage 'one token file' 'two token files' eval-loss -m model -o out.d test.tok both.tok
 usage '--rows' '--rows 0' eval-loss -m model -o out.d --rows 0 test.tok
 run sh -c 'eval-loss -q -j 1 -m model test.tok >&-'
 is_status 1 'a closed stdout fails'

@@ -40,7 +40,6 @@ for file in config.json tokenizer.json tokenizer_config.json generation_config.j
 done
 is "$(changed plain)" 21 'every tensor is trained'
 ok 'it learns' sh -c "awk 'BEGIN { exit !($(loss plain) < $(loss model)) }'"
-ok 'the next loss would be that of the result' near "$(t on --steps 5 && logged on loss | cut -d' ' -f5)" "$(logged on loss | cut -d' ' -f5)" 0
 run full-train -m model -o plain --batch 8 --lr 1e-3 --steps 4 --dtype f32 train.tok
 has err 'already complete' 'the same command again says that it is done'
 is "$(ckpt-info --json plain | sed -n 's/.*"base": "\([^"]*\)".*/\1/p' | head -1)" \
@@ -59,10 +58,13 @@ t last --steps 2 --train 'layers\.1\.mlp'
 is "$(changed last)" 3 '--train: part of the last layer'
 make-model -q --bias -o biased
 run full-train -j 1 -m biased -o biases --steps 2 --train 'bias$' train.tok
-has err 'trains 480 of ' '--train: the biases'
+has err 'trains 336 of ' '--train: the biases'
 refused 'matches no tensor' '--train that matches nothing' full-train -j 1 -m model -o out.d --train 'biaz' train.tok
 refused "--train: '(norm'" '--train that is no regular expression' full-train -j 1 -m model -o out.d --train '(norm' train.tok
-ok 'a tensor trained alone goes the way it goes among others' sh -c "! cmp -s norms/model.safetensors plain/model.safetensors"
+t norms1 --steps 1 --train norm --clip 0
+t all1 --steps 1 --clip 0
+for part in norms1 all1; do tensor $part/model.safetensors model.layers.0.input_layernorm.weight >$part.bytes; done
+ok 'a tensor trained alone goes the way it goes among others' cmp norms1.bytes all1.bytes
 
 # ---- stored types, ties, shards ----
 for type in bf16 f16; do
@@ -80,11 +82,10 @@ ok 'and has no output layer' sh -c '! head -c 4000 out-tied/model.safetensors | 
 make-model -q --max-shard 20k -o shards
 full-train -q -j 1 --dtype f32 -m shards -o out-shards --batch 8 --lr 1e-3 --steps 4 train.tok
 ok 'a model in shards gives the same' compare-tensors -q plain/model.safetensors out-shards
-cp -r model-f16 brink
-poke brink/model.safetensors model.norm.weight '\377\173\377\373' # 65504 and -65504, the largest
-run full-train -q -j 1 --dtype f32 -m brink -o over --train model.norm --lr 1000 --steps 1 train.tok
+# Decay multiplies by 1 - lr * decay, here about -1e6.
+run full-train -q -j 1 --dtype f32 -m model-f16 -o over --train lm_head --lr 1000 --weight-decay 1000 --steps 1 train.tok
 is_status 1 'a weight that grows too large for its type'
-has err "tensor 'model.norm.weight': element" 'is named'
+has err "tensor 'lm_head.weight': element" 'is named'
 has err 'too large for the stored type F16' 'with its type'
 one_line err 'in one line'
 ok 'and is not written' test ! -e over/checkpoint-1 -a ! -e over/model.safetensors
@@ -102,13 +103,13 @@ not_ok '--seed draws other weights' compare-tensors -q drawn/model.safetensors d
 is "$(numbers drawn/model.safetensors model.norm.weight | sort -u)" 1 'norms are 1'
 deviation=$(numbers drawn/model.safetensors model.embed_tokens.weight | awk '{ s += $1 * $1 } END { print sqrt(s / NR) }')
 ok 'matrices have a deviation of 0.02' near "$deviation" 0.02 0.03
-sed 's/"hidden_size"/"initializer_range": 0.5, "hidden_size"/; s/float32/bfloat16/' model/config.json >config/config.json
+sed 's/"hidden_size"/"initializer_range": 0.5, "hidden_size"/' model/config.json >config/config.json
 full-train -q -j 1 --dtype f32 -m config -o drawn2 --init --lr 0 --steps 1 train.tok
-ok 'the type is that of config.json' sh -c 'head -c 300 drawn2/model.safetensors | grep -aq BF16'
-deviation=$(tensor drawn2/model.safetensors model.embed_tokens.weight | od -A n -v -t x2 -w2 | sed 's/ //; s/$/0000/' |
-    while read -r hex; do printf '%b' "$(echo "$hex" | sed 's/\(..\)\(..\)\(..\)\(..\)/\\x\4\\x\3\\x\2\\x\1/')"; done | od -A n -v -t f4 -w4 |
-    awk '{ s += $1 * $1 } END { print sqrt(s / NR) }')
-ok 'and the deviation initializer_range' near "$deviation" 0.5 0.03
+deviation=$(numbers drawn2/model.safetensors model.embed_tokens.weight | awk '{ s += $1 * $1 } END { print sqrt(s / NR) }')
+ok 'or initializer_range' near "$deviation" 0.5 0.03
+sed 's/float32/bfloat16/' model/config.json >config/config.json
+full-train -q -j 1 --dtype f32 -m config -o drawn3 --init --lr 0 --steps 1 train.tok
+is "$(head -c 4000 drawn3/model.safetensors | grep -aoE '"dtype":"[A-Z0-9]*"' | sort -u)" '"dtype":"BF16"' 'the type is that of config.json'
 usage '--init' '--init with --train' full-train -m config -o out.d --init --train norm train.tok
 refused 'config' 'a folder without weights, and no --init' full-train -j 1 -m config -o out.d train.tok
 
@@ -124,8 +125,9 @@ done
 has s.json '"eval_loss"' '--summary'
 refused 'warmup: 1.0, now 2.0' 'other options for the same folder' full-train -j 1 --dtype f32 -m model -o options --batch 8 --lr 1e-3 --steps 4 \
     --schedule linear --warmup 2 --weight-decay 0.1 --beta1 0.8 --beta2 0.9 --eps 1e-6 --clip 0.5 --order file --rows 100 --seed 3 train.tok
-t options --epochs 1 --batch-tokens 70 --restart
-is "$(logged options step | wc -w | tr -d ' ')" "$(logged options trained | wc -w | tr -d ' ')" '--restart, --epochs and --batch-tokens'
+full-train -q -j 1 -m model -o options --epochs 1 --batch-tokens 70 --restart train.tok
+is "$(logged options trained | awk '{ for (i = 1; i <= NF; i++) n += $i; print n }') $(logged options epoch | sed 's/.* //')" '213 1.0' \
+    '--restart, --epochs and --batch-tokens'
 usage 'exclude each other' '--batch and --batch-tokens' full-train -m model -o out.d --batch 2 --batch-tokens 70 train.tok
 t options --steps 1 -f -v 2>err
 ok '--force' test -d options/checkpoint-1
