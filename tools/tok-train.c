@@ -52,6 +52,9 @@ int main(int argc, char **argv)
     int first = cli_begin(&tool, argc, argv);
     if (!cli.output)
         die_usage("-o FILE is needed: the tokenizer.json to write");
+    for (int i = first; i < argc; i++)
+        if (outfile_refuse_input(cli.output, argv[i], &e) < 0)
+            die_err(&e);
     struct outfile *out = outfile_open(cli.output, cli.force, false, &e);
     struct bpe_trainer *t = out ? bpe_trainer_new(&e) : NULL;
     if (!t)

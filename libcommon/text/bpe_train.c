@@ -349,15 +349,43 @@ static struct heap_item best_pair(struct bpe_trainer *t)
     return (struct heap_item){0, 0};
 }
 
+static bool is_special(const char *token, const char *const *specials, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (!strcmp(token, specials[i]))
+            return true;
+    return false;
+}
+
+static int check_specials(const char *const *specials, int n, struct err *e)
+{
+    for (int i = 0; i < n; i++) {
+        const char *s = specials[i];
+        size_t len = strlen(s);
+        if (!len || utf8_valid(s, len) < len)
+            return err_set(e, "special token %d: %s", i + 1, len ? "not valid UTF-8" : "is empty");
+        if (is_special(s, specials, i))
+            return err_set(e, "special token '%s': given twice", s);
+        if (utf8_count(s, len) == 1)
+            return err_set(e, "special token '%s': a single character is what a byte is called", s);
+    }
+    return 0;
+}
+
+static void free_tokens(char **tokens, int n)
+{
+    for (int i = 0; i < n; i++)
+        free(tokens[i]);
+    free(tokens);
+}
+
 int bpe_trainer_run(struct bpe_trainer *t, int vocab, const char *const *specials, int n_specials, struct buf *json, struct err *e)
 {
     uint32_t byte_id[256];
     if (vocab < n_specials + 256)
         return err_set(e, "a vocabulary of %d cannot hold %d special tokens and 256 bytes", vocab, n_specials);
-    for (int i = 0; i < n_specials; i++)
-        for (int k = 0; k < i || !*specials[i]; k++)
-            if (!*specials[i] || !strcmp(specials[i], specials[k]))
-                return err_set(e, "special token '%s': given twice, or empty", specials[i]);
+    if (check_specials(specials, n_specials, e) < 0)
+        return -1;
     char **tokens = mem_zalloc((size_t)vocab, sizeof *tokens);
     uint64_t *merges = mem_zalloc((size_t)vocab, sizeof *merges);
     int n_merges = 0, n = first_tokens(tokens, specials, n_specials, byte_id);
@@ -370,6 +398,12 @@ int bpe_trainer_run(struct bpe_trainer *t, int vocab, const char *const *special
             break;
         uint32_t left = (uint32_t)(best.key >> 32), right = (uint32_t)best.key;
         tokens[n] = mem_printf("%s%s", tokens[left], tokens[right]);
+        if (is_special(tokens[n], specials, n_specials)) {
+            err_set(e, "special token '%s': the text has it as a word; a special token must be what no text says", tokens[n]);
+            free_tokens(tokens, n + 1);
+            free(merges);
+            return -1;
+        }
         merges[n_merges++] = best.key;
         struct pair *p = find_pair(t, best.key);
         uint32_t *words = p->words;
@@ -383,9 +417,7 @@ int bpe_trainer_run(struct bpe_trainer *t, int vocab, const char *const *special
         n++;
     }
     write_json(json, tokens, n, n_specials, merges, n_merges);
-    for (int i = 0; i < n; i++)
-        free(tokens[i]);
-    free(tokens);
+    free_tokens(tokens, n);
     free(merges);
     return n;
 }

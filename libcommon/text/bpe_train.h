@@ -20,8 +20,8 @@ struct bpe_trainer;
 
 struct bpe_trainer *bpe_trainer_new(struct err *e) MUST_CHECK;
 int bpe_trainer_add(struct bpe_trainer *t, const char *text, size_t len, struct err *e) MUST_CHECK;
-/* vocab: wanted size, all included; fewer come out when no pair occurs twice any more. Returns the size, -1 on error. A special token that is empty or given
- * twice is an error. */
+/* vocab: wanted size, all included; fewer come out when no pair occurs twice any more. Returns the size, -1 on error. A special token that is empty, given
+ * twice, a single character or a word of the text is an error. */
 int bpe_trainer_run(struct bpe_trainer *t, int vocab, const char *const *specials, int n_specials, struct buf *json, struct err *e) MUST_CHECK;
 void bpe_trainer_free(struct bpe_trainer *t);
 

@@ -41,6 +41,18 @@ int main(void)
 
     ok(!train(texts, 256, specials, 1, &e), "a vocabulary smaller than the bytes is refused");
     is_str(e.text, "a vocabulary of 256 cannot hold 1 special tokens and 256 bytes", "and the error says why");
+    static const char *const wrong[][2] = {{"", "special token 1: is empty"}, {"\xff<", "special token 1: not valid UTF-8"},
+                                           {"a", "special token 'a': a single character is what a byte is called"},
+                                           {"the", "special token 'the': the text has it as a word; a special token must be what no text says"}};
+    for (int i = 0; i < 4; i++) {
+        e = (struct err)ERR_INIT;
+        ok(!train(texts, 330, &wrong[i][0], 1, &e), "a special token that cannot be one is refused");
+        is_str(e.text, wrong[i][1], "and the error says why");
+    }
+    static const char *const twice[] = {"<a>", "<b>", "<a>"};
+    e = (struct err)ERR_INIT;
+    ok(!train(texts, 330, twice, 3, &e), "a special token is given once");
+    is_str(e.text, "special token '<a>': given twice", "and the error says which");
     e = (struct err)ERR_INIT;
     struct bpe_trainer *t = bpe_trainer_new(&e);
     ok(bpe_trainer_add(t, "ab\xff", 3, &e) < 0, "invalid UTF-8 is refused");

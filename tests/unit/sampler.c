@@ -84,7 +84,11 @@ static void test_draws(void)
     is_near(count[0] / 20000.0, 0.563021, 0.012, "the most probable comes at its rate");
     is_near(count[3] / 20000.0, 0.028031, 0.004, "the least probable comes at its rate");
     float none[5] = {NAN, NAN, -INFINITY, NAN, INFINITY}, ties[5] = {1, 3, 3, 0, 3};
+    float one[5] = {1, NAN, 3, 0, 2}, plus[5] = {1, INFINITY, 3, 0, 2}, minus[5] = {-INFINITY, -INFINITY, 3, -INFINITY, -INFINITY};
     is_int(sampler_pick(s, none, NULL, 0, 0, 0), -1, "no finite logit");
+    is_int(sampler_pick(s, one, NULL, 0, 0, 0), -1, "a NaN among the logits");
+    is_int(sampler_pick(s, plus, NULL, 0, 0, 0), -1, "infinity among the logits");
+    is_int(sampler_pick(s, minus, NULL, 0, 0, 0), 2, "minus infinity is never drawn");
     sampler_free(s);
     o.temperature = 0;
     s = sampler_new(&o, 5);
