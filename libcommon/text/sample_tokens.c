@@ -98,7 +98,7 @@ void sample_scratch_release(struct sample_scratch *s)
     *s = (struct sample_scratch){0};
 }
 
-/* An object, or NULL when there is no such file. */
+/* An object, or NULL when there is no such file. Its integers are reals: model_max_length often has thirty digits. */
 static int load(const char *dir, const char *name, json_t **to, struct err *e)
 {
     struct buf b = BUF_INIT;
@@ -108,7 +108,7 @@ static int load(const char *dir, const char *name, json_t **to, struct err *e)
     *to = NULL;
     if (file_exists(path)) {
         r = file_read(&b, path, 16 << 20, e);
-        *to = r == 0 ? json_loadb(buf_str(&b), b.len, 0, &je) : NULL;
+        *to = r == 0 ? json_loadb(buf_str(&b), b.len, JSON_DECODE_INT_AS_REAL, &je) : NULL;
         if (r == 0 && !json_is_object(*to)) {
             r = err_set(e, "%s: line %d: %s", path, *to ? 1 : je.line, *to ? "not a JSON object" : je.text);
             json_decref(*to);
@@ -135,8 +135,8 @@ int sample_tokens_eos(const char *dir, const struct tokenizer *t, int64_t *id, s
             token = json_array_get(token, 0);
         if (json_is_string(token))
             *id = tokenizer_id(t, json_string_value(token), json_string_length(token));
-        else if (json_is_integer(token) && json_integer_value(token) >= 0 && json_integer_value(token) < tokenizer_size(t))
-            *id = json_integer_value(token);
+        else if (json_is_real(token) && json_real_value(token) >= 0 && json_real_value(token) < (double)tokenizer_size(t))
+            *id = (int64_t)json_real_value(token);
         json_decref(j);
     }
     return 0;
@@ -147,7 +147,8 @@ int sample_tokens_context(const char *dir, int64_t *n, struct err *e)
     json_t *j;
     if (load(dir, "config.json", &j, e) < 0)
         return -1;
-    *n = json_integer_value(json_object_get(j, "max_position_embeddings"));
+    double most = json_number_value(json_object_get(j, "max_position_embeddings"));
+    *n = most >= 1 && most < 0x1p53 ? (int64_t)most : 0;
     json_decref(j);
     return 0;
 }

@@ -137,6 +137,9 @@ has err 'tok-encode: missing.jsonl: cannot open' 'a missing stream is named'
 mkdir no-eos && cp tiny/tokenizer.json no-eos
 run tok-encode -m no-eos -o x.tok raw.jsonl
 has err 'no eos_token' 'raw text needs an end of text'
+echo '{"eos_token": "<|im_end|>", "model_max_length": 1000000000000000019884624838656}' >no-eos/tokenizer_config.json
+ok 'which a configuration with thirty digits gives' tok-encode -q -m no-eos -o digits.tok raw.jsonl
+rm no-eos/tokenizer_config.json
 ok 'chats do not' tok-encode -q -m no-eos -o no-eos.tok hi.jsonl
 not_ok 'nothing is left behind' sh -c 'ls -A | grep tmp-'
 if command -v script >/dev/null; then
