@@ -107,7 +107,8 @@ struct kernels {
     /* Measured in about a tenth of a second; takes 128 MB for that time. */
     void (*ceiling)(struct kernels_ceiling *c);
 
-    void (*matmul)(const struct matmul *m);
+    /* `count` products, none of which reads what another writes; short ones run side by side. */
+    void (*matmul)(const struct matmul *list, int count);
 
     /* y[i] = sum over rows of dy (N, C), += : gradient of a bias */
     void (*bias_backward)(float *dbias, const float *dy, int64_t n, int64_t c);

@@ -4,11 +4,12 @@
 #define KERNELS_CPU_FEW_TMPL_H
 
 #define FEW_DEPTH 2048 /* x is taken in pieces of this depth: MATMUL_FEW_ROWS of them fit into the L2 cache */
+#define SMALL_PRODUCT (1 << 15) /* below this many multiply-adds a team costs more than it gives */
 #define FEW_GROUP 12   /* columns of y that one task step computes for all rows while their part of W is cached */
 
 struct few {
     const struct matmul *m;
-    const float *x;        /* (m, depth padded to VL) */
+    const float *x;        /* (m, depth) */
     int64_t x_row, depth0, depth;
     enum load_kind kind;
 };
@@ -45,7 +46,7 @@ VEC void few_tile(const struct few *f, int64_t row, int64_t col, const int rows,
     for (int j = 0; j < cols && whole < f->depth; j++) {
         vf wj = load_typed_n(w + j * w_row + whole * size, kind, (int)(f->depth - whole));
         for (int i = 0; i < rows; i++)
-            sum[i][j] = v_fma(v_load(x + i * f->x_row + whole), wj, sum[i][j]);
+            sum[i][j] = v_fma(v_load_n(x + i * f->x_row + whole, (int)(f->depth - whole)), wj, sum[i][j]);
     }
 #pragma GCC unroll 4
     for (int i = 0; i < rows; i++)
@@ -93,7 +94,7 @@ static void few_group(const struct few *f, int64_t col)
     }
 }
 
-/* Row i of x, steps depth0 .. depth0 + depth - 1, as f32 with zeros up to a whole vector. */
+/* Row i of x, steps depth0 .. depth0 + depth - 1, as f32. */
 static void few_copy_row(float *to, const struct few *f, int64_t i)
 {
     const struct mat *a = &f->m->a;
@@ -109,21 +110,60 @@ static void few_copy_row(float *to, const struct few *f, int64_t i)
         pack_panel(to, 1, &s, kind); /* its last store is followed by zeros */
 }
 
+VEC bool few_in_place(const struct matmul *m)
+{
+    return m->a.type == DTYPE_F32 && m->a.col_stride == 1 && !m->round_bf16;
+}
+
+VEC struct few few_of(const struct matmul *m)
+{
+    return (struct few){m, m->a.data, m->a.row_stride, 0, m->k, load_kind_of(m->b.type, m->round_bf16)};
+}
+
+VEC int64_t few_groups(const struct matmul *m) { return (m->n + FEW_GROUP - 1) / FEW_GROUP; }
+
+/* x is taken in pieces, copied where it is not f32 side by side. */
 static void matmul_few(const struct matmul *m)
 {
-    int64_t deep = m->k < FEW_DEPTH ? m->k : FEW_DEPTH, x_row = (deep + VL - 1) / VL * VL + VL;
-    float *x = scratch_get(SCRATCH_SHARED, (size_t)(m->m * x_row));
-    bool small = (double)m->m * (double)m->n * (double)m->k < 1 << 15;
-#pragma omp parallel if (!small)
+    int64_t deep = m->k < FEW_DEPTH ? m->k : FEW_DEPTH;
+    float *copy = few_in_place(m) ? NULL : scratch_get(SCRATCH_SHARED, (size_t)(m->m * (deep + VL)));
+#pragma omp parallel
     for (int64_t depth0 = 0; depth0 < m->k; depth0 += FEW_DEPTH) {
-        struct few f = {m, x, x_row, depth0, m->k - depth0 < FEW_DEPTH ? m->k - depth0 : FEW_DEPTH,
-                        load_kind_of(m->b.type, m->round_bf16)};
+        struct few f = few_of(m);
+        f.depth0 = depth0;
+        f.depth = m->k - depth0 < FEW_DEPTH ? m->k - depth0 : FEW_DEPTH;
+        if (copy) {
+            f.x = copy;
+            f.x_row = deep + VL;
 #pragma omp for
-        for (int64_t i = 0; i < m->m; i++)
-            few_copy_row(x + i * x_row, &f, i);
-#pragma omp for schedule(dynamic, 4)
-        for (int64_t col = 0; col < m->n; col += FEW_GROUP)
-            few_group(&f, col);
+            for (int64_t i = 0; i < m->m; i++)
+                few_copy_row(copy + i * f.x_row, &f, i);
+        } else {
+            f.x += depth0;
+        }
+#pragma omp for schedule(guided)
+        for (int64_t g = 0; g < few_groups(m); g++)
+            few_group(&f, g * FEW_GROUP);
+    }
+}
+
+/* Several products in one go of the team: those of one token are short. */
+static void matmul_few_together(const struct matmul *list, int count)
+{
+    int64_t groups = 0;
+    double work = 0;
+    for (int i = 0; i < count; i++) {
+        groups += few_groups(list + i);
+        work += (double)list[i].m * (double)list[i].n * (double)list[i].k;
+    }
+#pragma omp parallel for schedule(guided) if (work >= SMALL_PRODUCT)
+    for (int64_t g = 0; g < groups; g++) {
+        const struct matmul *m = list;
+        int64_t at = g;
+        for (; at >= few_groups(m); m++)
+            at -= few_groups(m);
+        struct few f = few_of(m);
+        few_group(&f, at * FEW_GROUP);
     }
 }
 

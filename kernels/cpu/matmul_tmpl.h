@@ -7,7 +7,6 @@
 #define DEPTH_MAX 320                                  /* a panel of B (TILE_COLS columns) stays in the L1 cache */
 #define COLS_MAX (2048 / TILE_COLS * TILE_COLS)        /* B block: DEPTH_MAX x COLS_MAX, shared cache */
 #define ROWS_MAX (96 / TILE_ROWS * TILE_ROWS)          /* A block: ROWS_MAX x DEPTH_MAX, the thread's L2 */
-#define SMALL_PRODUCT (1 << 15)                        /* below this many multiply-adds a team costs more than it gives */
 
 /* One block of the product: rows x cols of C, depth first .. first + depth - 1. */
 struct block {
@@ -112,16 +111,36 @@ static void matmul_nothing(const struct matmul *m)
         memset(m->c + i * m->ldc, 0, (size_t)m->n * sizeof *m->c);
 }
 
-static void ISA(matmul)(const struct matmul *m)
+VEC bool is_few(const struct matmul *m)
 {
-    if (m->m == 0 || m->n == 0)
-        return;
-    if (m->k == 0)
-        matmul_nothing(m);
-    else if (m->m <= MATMUL_FEW_ROWS && m->b.row_stride == 1)
-        matmul_few(m);
-    else
-        matmul_packed(m);
+    return m->m <= MATMUL_FEW_ROWS && m->b.row_stride == 1;
+}
+
+VEC bool is_together(const struct matmul *m)
+{
+    return is_few(m) && few_in_place(m) && m->k > 0 && m->k <= FEW_DEPTH;
+}
+
+static void ISA(matmul)(const struct matmul *list, int count)
+{
+    for (int i = 0, last; i < count; i = last) {
+        const struct matmul *m = list + i;
+        for (last = i; last < count && is_together(list + last); last++)
+            ;
+        if (last > i) {
+            matmul_few_together(m, last - i);
+            continue;
+        }
+        last = i + 1;
+        if (m->m == 0 || m->n == 0)
+            continue;
+        if (m->k == 0)
+            matmul_nothing(m);
+        else if (is_few(m))
+            matmul_few(m);
+        else
+            matmul_packed(m);
+    }
 }
 
 #endif

@@ -42,7 +42,13 @@ static void matmul_ref(const struct matmul *m)
     free(a);
 }
 
+static void matmul_list_ref(const struct matmul *list, int count)
+{
+    for (int i = 0; i < count; i++)
+        matmul_ref(list + i);
+}
+
 void ref_fill_matmul(struct kernels *k)
 {
-    k->matmul = matmul_ref;
+    k->matmul = matmul_list_ref;
 }

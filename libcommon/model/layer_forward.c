@@ -45,9 +45,9 @@ void layer_before_attention(const struct layer_work *w, const struct model *m, i
     const struct layer *ly = &m->layers[layer];
     const struct kernels *k = w->pass.k;
     k->rmsnorm(w->xn, c->hidden, kept->rstd1, x, c->hidden, ly->attn_norm.weight, false, (float)c->rms_eps, n, c->hidden);
-    linear_forward(&w->pass, &ly->q, kept->q, w->xn, kept->low[LAYER_Q], n);
-    linear_forward(&w->pass, &ly->k, kept->k, w->xn, kept->low[LAYER_K], n);
-    linear_forward(&w->pass, &ly->v, kept->v, w->xn, kept->low[LAYER_V], n);
+    const struct linear_to qkv[] = {{&ly->q, kept->q, kept->low[LAYER_Q]}, {&ly->k, kept->k, kept->low[LAYER_K]},
+                                    {&ly->v, kept->v, kept->low[LAYER_V]}};
+    linear_forward_each(&w->pass, qkv, 3, w->xn, n);
     rotate(w, m, &ly->q_norm, kept->q, w->q_rot, kept->q_rstd, c->heads, n);
     rotate(w, m, &ly->k_norm, kept->k, w->k_rot, kept->k_rstd, c->kv_heads, n);
 }
@@ -72,8 +72,8 @@ void layer_after_attention(const struct layer_work *w, const struct model *m, in
     linear_forward(&w->pass, &ly->o, kept->x2, kept->att, kept->low[LAYER_O], n);
     k->add(kept->x2, x, n * c->hidden);
     k->rmsnorm(w->xn, c->hidden, kept->rstd2, kept->x2, c->hidden, ly->mlp_norm.weight, false, (float)c->rms_eps, n, c->hidden);
-    linear_forward(&w->pass, &ly->gate, kept->gate, w->xn, kept->low[LAYER_GATE], n);
-    linear_forward(&w->pass, &ly->up, kept->up, w->xn, kept->low[LAYER_UP], n);
+    const struct linear_to gate_up[] = {{&ly->gate, kept->gate, kept->low[LAYER_GATE]}, {&ly->up, kept->up, kept->low[LAYER_UP]}};
+    linear_forward_each(&w->pass, gate_up, 2, w->xn, n);
     if (!x_next && !linear_kept_rank(&ly->down))
         return;
     k->swiglu(w->f, kept->gate, kept->up, n * c->ffn);

@@ -59,7 +59,7 @@ static void multiply(const struct linear_pass *p, int64_t m, int64_t n, int64_t 
                      float alpha, float beta)
 {
     struct matmul mm = {m, n, k, a, b, c, n, alpha, beta, p->bf16};
-    p->k->matmul(&mm);
+    p->k->matmul(&mm, 1);
 }
 
 static bool drops(const struct linear_pass *p, const struct lora *a)
@@ -94,9 +94,9 @@ static void project(const struct linear_pass *p, const struct linear *l, const s
     multiply(p, n, a->rank, l->in, rows_of(in, DTYPE_F32, l->in), transposed(a->a, DTYPE_F32, l->in), h, 1, 0);
 }
 
-void linear_forward(const struct linear_pass *p, const struct linear *l, float *y, const float *x, float *low, int64_t n)
+/* What comes to x W^T. */
+static void forward_rest(const struct linear_pass *p, const struct linear *l, float *y, const float *x, float *low, int64_t n)
 {
-    multiply(p, n, l->out, l->in, rows_of(x, DTYPE_F32, l->in), transposed(l->weight, l->type, l->in), y, 1, 0);
     if (l->bias)
         p->k->bias_add(y, l->bias, n, l->out);
     for (const struct lora *a = l->lora; a; a = a->next) {
@@ -107,6 +107,24 @@ void linear_forward(const struct linear_pass *p, const struct linear *l, float *
         if (keep)
             low += n * a->rank;
     }
+}
+
+void linear_forward_each(const struct linear_pass *p, const struct linear_to *to, int count, const float *x, int64_t n)
+{
+    struct matmul products[LINEAR_EACH_MAX] = {{0}};
+    for (int i = 0; i < count; i++) {
+        const struct linear *l = to[i].l;
+        products[i] = (struct matmul){n, l->out, l->in, rows_of(x, DTYPE_F32, l->in), transposed(l->weight, l->type, l->in),
+                                      to[i].y, l->out, 1, 0, p->bf16};
+    }
+    p->k->matmul(products, count);
+    for (int i = 0; i < count; i++)
+        forward_rest(p, to[i].l, to[i].y, x, to[i].low, n);
+}
+
+void linear_forward(const struct linear_pass *p, const struct linear *l, float *y, const float *x, float *low, int64_t n)
+{
+    linear_forward_each(p, &(struct linear_to){l, y, low}, 1, x, n);
 }
 
 void linear_forward_low(const struct linear_pass *p, const struct linear *l, const float *x, float *low, int64_t n)

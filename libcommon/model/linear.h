@@ -28,6 +28,10 @@ bool linear_drops(const struct linear *l);        /* a trained pair has dropout 
 
 /* y (N, out). low NULL: nothing is kept for backward. */
 void linear_forward(const struct linear_pass *p, const struct linear *l, float *y, const float *x, float *low, int64_t n);
+/* The same for up to LINEAR_EACH_MAX modules with one input. */
+struct linear_to { const struct linear *l; float *y, *low; };
+#define LINEAR_EACH_MAX 3
+void linear_forward_each(const struct linear_pass *p, const struct linear_to *to, int count, const float *x, int64_t n);
 /* Only the kept `low`, without y. */
 void linear_forward_low(const struct linear_pass *p, const struct linear *l, const float *x, float *low, int64_t n);
 /* Gradients of what is trained, then dx (N, in) = or += (`add`); dx NULL: not wanted. dx may be x when !add. x may be

@@ -67,9 +67,9 @@ static bool product_agrees(const struct level *l, struct matmul m)
              m.a.type, m.b.type, (int)m.a.row_stride, (int)m.a.col_stride, (int)m.b.row_stride, (int)m.b.col_stride, m.alpha, m.beta, m.round_bf16);
     truth_of(&m, c0, truth);
     m.c = naive;
-    spec.matmul(&m);
+    spec.matmul(&m, 1);
     m.c = fast;
-    l->k.matmul(&m);
+    l->k.matmul(&m, 1);
     bool good = as_good(fast, naive, truth, n, what) && block_margins_kept(fast, n);
     for (int64_t i = 0; i < m.m; i++) /* between the rows */
         good = good && !memcmp(fast + i * m.ldc + m.n, c0 + i * m.ldc + m.n, (size_t)(m.ldc - m.n) * sizeof *fast);
@@ -126,7 +126,7 @@ static bool rows_equal(const struct level *l, const struct matmul *whole, int64_
     part.m = count;
     part.a.data = (const char *)whole->a.data + first * whole->a.row_stride * (int64_t)dtype_size(whole->a.type);
     part.c = c;
-    l->k.matmul(&part);
+    l->k.matmul(&part, 1);
     bool same = true;
     for (int64_t i = 0; i < count; i++)
         same = same && !memcmp(c + i * part.ldc, whole->c + (first + i) * whole->ldc, (size_t)part.n * sizeof *c);
@@ -142,18 +142,18 @@ static void test_bits(const struct level *l, enum lay b_lay, enum dtype type, in
     struct matmul m = {97, n, depth, a.mat, b.mat, c, n, 1, 0, false};
     bool same = true;
     omp_set_num_threads(1);
-    l->k.matmul(&m);
+    l->k.matmul(&m, 1);
     for (int threads = 2; threads <= 3; threads++) {
         omp_set_num_threads(threads);
         m.c = again;
-        l->k.matmul(&m);
+        l->k.matmul(&m, 1);
         same = same && !memcmp(c, again, (size_t)(97 * n) * sizeof *c);
     }
     ok(same, "matmul %s: same bits for 1, 2 and 3 threads (B lay %d, %d columns)", l->name, b_lay, (int)n);
     m.c = c;
     ok(rows_equal(l, &m, 0, 17) && rows_equal(l, &m, 5, 92) && rows_equal(l, &m, 31, 23), "matmul %s: many rows, same bits in any company", l->name);
     m.m = 16;
-    l->k.matmul(&m);
+    l->k.matmul(&m, 1);
     same = true;
     for (int64_t i = 0; i < 16; i++)
         for (int64_t count = 1; i + count <= 16; count += level_is_slow(l) ? 5 : 1)
@@ -163,12 +163,37 @@ static void test_bits(const struct level *l, enum lay b_lay, enum dtype type, in
     omp_set_num_threads(1);
 }
 
+/* Products in one list, short and long and empty, have the bits of each alone. */
+static void test_list(const struct level *l)
+{
+    static const int64_t cols[] = {17, 1, 130, 40, 64}, depths[] = {300, 300, 40, 0, 2100}, rows[] = {3, 3, 31, 2, 5};
+    enum { N = 5 };
+    struct matmul m[N];
+    struct factor a[N], b[N];
+    float *alone[N];
+    bool same = true;
+    for (int i = 0; i < N; i++) {
+        a[i] = factor_new(rows[i], depths[i] + 1, ROWS, DTYPE_F32, 1);
+        b[i] = factor_new(depths[i] + 1, cols[i], COLUMNS, DTYPE_BF16, 2);
+        alone[i] = block_new(rows[i] * cols[i], 3);
+        m[i] = (struct matmul){rows[i], cols[i], depths[i], a[i].mat, b[i].mat, alone[i], cols[i], 1, (float)(i % 2), false};
+        l->k.matmul(m + i, 1);
+        m[i].c = block_new(rows[i] * cols[i], 3);
+    }
+    l->k.matmul(m, N);
+    for (int i = 0; i < N; i++) {
+        same = same && !memcmp(m[i].c, alone[i], (size_t)(rows[i] * cols[i]) * sizeof(float));
+        block_free(m[i].c), block_free(alone[i]), free(a[i].memory), free(b[i].memory);
+    }
+    ok(same, "matmul %s: products of a list have the bits of each alone", l->name);
+}
+
 /* The specification itself against a product worked by hand. */
 static void test_spec(void)
 {
     float a[] = {1, 2, 3, 4, 5, 6}, b[] = {1, 0, 2, -1, 1, 1}, c[] = {10, 20, 30, 40};
     struct matmul m = {2, 2, 3, {a, DTYPE_F32, 3, 1}, {b, DTYPE_F32, 1, 3}, c, 2, 2, 1, false};
-    spec.matmul(&m);
+    spec.matmul(&m, 1);
     ok(c[0] == 24 && c[1] == 28 && c[2] == 62 && c[3] == 54, "matmul specification: by hand");
 }
 
@@ -186,6 +211,7 @@ int main(void)
         test_shapes(l, SCATTERED, SCATTERED, DTYPE_BF16, false);
         test_depths(l);
         test_wide_output(l);
+        test_list(l);
         test_bits(l, COLUMNS, DTYPE_BF16, 45);
         test_bits(l, ROWS, DTYPE_F32, 130);
         test_bits(l, COLUMNS, DTYPE_F32, 16);
