@@ -1,5 +1,6 @@
 #include "kernels/cpu/scratch.h"
 
+#include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
 
@@ -7,19 +8,44 @@
 
 #define ALIGN 64
 
-static _Thread_local struct {
-    void *block;
+struct block {
+    void *memory;
     float *aligned;
     size_t floats;
-} scratch[SCRATCH_USES];
+};
+
+static _Thread_local struct block *blocks; /* SCRATCH_USES of them */
+static pthread_key_t at_exit_of_thread;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void release(void *arg)
+{
+    struct block *b = arg;
+    for (int i = 0; i < SCRATCH_USES; i++)
+        free(b[i].memory);
+    free(b);
+}
+
+static void make_key(void)
+{
+    if (pthread_key_create(&at_exit_of_thread, release))
+        abort();
+}
 
 float *scratch_get(enum scratch_use use, size_t floats)
 {
-    if (floats > scratch[use].floats) {
-        free(scratch[use].block);
-        scratch[use].block = mem_alloc(floats * sizeof(float) + ALIGN);
-        scratch[use].aligned = (float *)(((uintptr_t)scratch[use].block + ALIGN - 1) & ~(uintptr_t)(ALIGN - 1));
-        scratch[use].floats = floats;
+    if (!blocks) { /* teams shrink, and their threads end */
+        blocks = mem_zalloc(SCRATCH_USES, sizeof *blocks);
+        pthread_once(&once, make_key);
+        if (pthread_setspecific(at_exit_of_thread, blocks))
+            abort();
     }
-    return scratch[use].aligned;
+    struct block *b = &blocks[use];
+    if (floats > b->floats) {
+        free(b->memory);
+        b->memory = mem_alloc(floats * sizeof(float) + ALIGN);
+        b->aligned = (float *)(((uintptr_t)b->memory + ALIGN - 1) & ~(uintptr_t)(ALIGN - 1));
+        b->floats = floats;
+    }
+    return b->aligned;
 }
