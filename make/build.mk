@@ -39,8 +39,9 @@ write_if_changed = mkdir -p $(@D); echo $(call quoted,$1) | cmp -s - $@ || echo 
 
 $B/kernels/cpu/%_avx2.o: CFLAGS_ISA := -mavx2 -mfma -mf16c
 $B/kernels/cpu/%_avx512.o: CFLAGS_ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c -mprefer-vector-width=512
-# For tests; plain C, but fmaf() as one instruction makes it bearable.
-$B/kernels/cpu/level_wide.o: CFLAGS_ISA := $(if $(HAVE_X86),-mavx2 -mfma)
+# For tests; plain C, but fmaf() as one instruction makes it bearable. The sanitizers, which have the same templates in the other
+# levels, would take minutes to compile it.
+$B/kernels/cpu/level_wide.o: CFLAGS_ISA := $(if $(HAVE_X86),-mavx2 -mfma) $(if $(SAN),-fno-sanitize=all)
 
 $B/%.o: %.c $B/flags
 	@mkdir -p $(@D)
@@ -76,15 +77,15 @@ $B/tests/faults/%.so: tests/faults/%.c $B/flags
 	$(Q)mkdir -p $(@D); $(CC) -std=gnu11 -D_GNU_SOURCE -O1 -Wall -Wextra -shared -fPIC -o $@ $< -ldl
 
 check: all tests
-	BUILD=$(CURDIR)/$B CC=$(CC) prove --failures -j2 $(UNIT) $(wildcard tests/cli/*.t)
+	BUILD='$(CURDIR)/$B' CC='$(CC)' prove --failures -j2 $(UNIT) $(wildcard tests/cli/*.t)
 
 # The road from data to a merged checkpoint that answers: MODEL=dir DATA=file.json for a model and data of your own.
 demo: all
-	@BUILD=$(CURDIR)/$B MODEL='$(MODEL)' DATA='$(DATA)' sh pipelines/demo.sh
+	@BUILD='$(CURDIR)/$B' MODEL='$(MODEL)' DATA='$(DATA)' sh pipelines/demo.sh
 
 # MODEL=dir measures that model; PEER_PYTHON=path a python whose packages do the same work.
 bench: all tests $B/tests/bench/kernels
-	@BUILD=$(CURDIR)/$B MODEL='$(MODEL)' sh tests/bench/bench.sh
+	@BUILD='$(CURDIR)/$B' MODEL='$(MODEL)' sh tests/bench/bench.sh
 
 fuzz:
 	@command -v clang >/dev/null || { echo "make fuzz needs clang (make deps-optional)" >&2; exit 1; }
@@ -102,17 +103,24 @@ completions: $(TOOLS:%=$B/completions/%)
 $B/completions/%: $B/bin/% make/completions.sh
 	$(Q)mkdir -p $(@D); sh make/completions.sh $B/bin/$* >$@
 
-install: all completions
-	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(COMPDIR) $(foreach n,1 5 7,$(DESTDIR)$(MANDIR)/man$n)
-	$(if $(TOOLS),install -m 755 $(TOOLS:%=$B/bin/%) $(DESTDIR)$(BINDIR))
-	$(if $(TOOLS),install -m 644 $(TOOLS:%=$B/completions/%) $(DESTDIR)$(COMPDIR))
-	$(foreach n,1 5 7,$(if $(filter %.$n,$(MAN)),install -m 644 $(filter %.$n,$(MAN)) $(DESTDIR)$(MANDIR)/man$n;))
+# DESTDIR and PREFIX may hold spaces.
+bin_to := "$(DESTDIR)$(BINDIR)"
+completions_to := "$(DESTDIR)$(COMPDIR)"
+man_to = "$(DESTDIR)$(MANDIR)/man$1"
 
+install: all completions
+	install -d $(bin_to) $(completions_to) $(foreach n,1 5 7,$(call man_to,$n))
+	$(if $(TOOLS),install -m 755 $(TOOLS:%=$B/bin/%) $(bin_to))
+	$(if $(TOOLS),install -m 644 $(TOOLS:%=$B/completions/%) $(completions_to))
+	$(foreach n,1 5 7,$(if $(filter %.$n,$(MAN)),install -m 644 $(filter %.$n,$(MAN)) $(call man_to,$n);))
+
+remove = if [ -d $1 ]; then cd $1 && rm -f $2; fi
 uninstall:
-	rm -f $(TOOLS:%=$(DESTDIR)$(BINDIR)/%) $(TOOLS:%=$(DESTDIR)$(COMPDIR)/%)
-	rm -f $(foreach n,1 5 7,$(patsubst man/%,$(DESTDIR)$(MANDIR)/man$n/%,$(filter %.$n,$(MAN))))
+	$(call remove,$(bin_to),$(TOOLS))
+	$(call remove,$(completions_to),$(TOOLS))
+	$(foreach n,1 5 7,$(call remove,$(call man_to,$n),$(notdir $(filter %.$n,$(MAN))));)
 
 installcheck:
-	@sh make/installcheck.sh $(DESTDIR)$(BINDIR) $(DESTDIR)$(MANDIR) $(TOOLS)
+	@sh make/installcheck.sh $(bin_to) "$(DESTDIR)$(MANDIR)" $(TOOLS)
 
 -include $(LIB_OBJ:.o=.d) $(TOOLS:%=$B/tools/%.d) $(UNIT:%=%.d) $(wildcard $B/tests/bench/*.d) $(TEST_TOOLS:%=%.d) $(FUZZ:%=$B/tests/fuzz/fuzz_%.d) $B/tests/fuzz/replay.d

@@ -1,6 +1,7 @@
 #include "kernels/cpu/scratch.h"
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 
@@ -15,7 +16,8 @@ struct block {
 };
 
 static _Thread_local struct block *blocks; /* SCRATCH_USES of them */
-static pthread_key_t at_exit_of_thread;
+static pthread_key_t at_exit_of_thread; /* where the system has none left, an ended thread's blocks stay */
+static bool has_key;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static void release(void *arg)
@@ -28,8 +30,7 @@ static void release(void *arg)
 
 static void make_key(void)
 {
-    if (pthread_key_create(&at_exit_of_thread, release))
-        abort();
+    has_key = pthread_key_create(&at_exit_of_thread, release) == 0;
 }
 
 float *scratch_get(enum scratch_use use, size_t floats)
@@ -37,8 +38,8 @@ float *scratch_get(enum scratch_use use, size_t floats)
     if (!blocks) { /* teams shrink, and their threads end */
         blocks = mem_zalloc(SCRATCH_USES, sizeof *blocks);
         pthread_once(&once, make_key);
-        if (pthread_setspecific(at_exit_of_thread, blocks))
-            abort();
+        if (has_key)
+            pthread_setspecific(at_exit_of_thread, blocks);
     }
     struct block *b = &blocks[use];
     if (floats > b->floats) {
