@@ -65,21 +65,33 @@ static int read_fields(struct generation_config *g, const json_t *root, const ch
     return 0;
 }
 
-int generation_config_read(struct generation_config *g, const char *dir, const struct model_config *c, struct err *e)
+static void set_defaults(struct generation_config *g, const struct model_config *c)
 {
-    struct buf text = BUF_INIT;
-    json_error_t where;
-    int result = 0;
     *g = (struct generation_config){.sampler = {.temperature = 0, .top_k = 50, .top_p = 1, .min_p = 0, .repeat_penalty = 1}};
     for (int i = 0; i < c->n_eos; i++)
         g->stop[g->n_stop++] = c->eos[i];
+}
+
+int generation_config_parse(struct generation_config *g, const char *json, size_t len, const char *name, const struct model_config *c, struct err *e)
+{
+    json_error_t where;
+    set_defaults(g, c);
+    json_t *root = json_loadb(json, len, JSON_REJECT_DUPLICATES, &where);
+    int result = root ? read_fields(g, root, name, e) : err_set(e, "%s: line %d: %s", name, where.line, where.text);
+    json_decref(root);
+    return result;
+}
+
+int generation_config_read(struct generation_config *g, const char *dir, const struct model_config *c, struct err *e)
+{
+    struct buf text = BUF_INIT;
+    int result = 0;
+    set_defaults(g, c);
     char *path = file_join(dir, "generation_config.json");
     if (file_exists(path)) {
         result = file_read(&text, path, FILE_LIMIT, e);
-        json_t *root = result == 0 ? json_loadb(buf_str(&text), text.len, JSON_REJECT_DUPLICATES, &where) : NULL;
         if (result == 0)
-            result = root ? read_fields(g, root, path, e) : err_set(e, "%s: line %d: %s", path, where.line, where.text);
-        json_decref(root);
+            result = generation_config_parse(g, buf_str(&text), text.len, path, c, e);
     }
     buf_release(&text);
     free(path);

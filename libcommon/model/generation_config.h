@@ -4,6 +4,8 @@
 #ifndef MODEL_GENERATION_CONFIG_H
 #define MODEL_GENERATION_CONFIG_H
 
+#include <stddef.h>
+
 #include "model/config.h"
 #include "model/sampler.h"
 
@@ -16,5 +18,7 @@ struct generation_config {
 
 /* Reads DIR/generation_config.json; `c` gives the end tokens where the file does not. */
 int generation_config_read(struct generation_config *g, const char *dir, const struct model_config *c, struct err *e) MUST_CHECK;
+int generation_config_parse(struct generation_config *g, const char *json, size_t len, const char *name, const struct model_config *c,
+                            struct err *e) MUST_CHECK;
 
 #endif
