@@ -27,6 +27,7 @@ void bpe_work_free(struct bpe_work *w)
     free(w->next);
     free(w->previous);
     free(w->heap);
+    buf_release(&w->spelled);
     free(w);
 }
 

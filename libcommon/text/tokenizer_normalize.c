@@ -32,6 +32,8 @@ void aligned_put(struct aligned *a, const char *s, size_t len, uint32_t from, ui
 
 void aligned_copy(struct aligned *a, const struct text_view *v, size_t start, size_t end)
 {
+    if (start == end)
+        return;
     reserve(a, end - start);
     memcpy(a->s + a->len, v->s + start, end - start);
     for (size_t i = start; i < end; i++) {
@@ -43,7 +45,7 @@ void aligned_copy(struct aligned *a, const struct text_view *v, size_t start, si
 
 struct text_view aligned_view(const struct aligned *a, uint32_t base)
 {
-    return (struct text_view){a->s, a->len, a->from, a->to, base};
+    return (struct text_view){a->s ? a->s : "", a->len, a->from, a->to, base};
 }
 
 void aligned_release(struct aligned *a)
