@@ -216,6 +216,7 @@ static void set_options(struct chat_job *job)
     job->options.train = !strcmp(o.train, "last") ? CHAT_TRAIN_LAST : !strcmp(o.train, "all") ? CHAT_TRAIN_ALL : CHAT_TRAIN_ASSISTANT;
     job->options.generation_prompt = o.generation_prompt;
     job->options.system = o.system;
+    job->options.complete = true;
     job->options.now = now();
 }
 

@@ -32,6 +32,7 @@ struct chat_options {
     enum chat_train train;
     bool generation_prompt;  /* end with the assistant's opening, nothing trained */
     const char *system;      /* put before conversations that have no system message; NULL: none */
+    bool complete;           /* an error when the template leaves out tools, tool calls or a message (system messages and reasoning may go) */
     int64_t now;             /* for strftime_now; -1: the clock */
 };
 

@@ -1,5 +1,5 @@
 /* Inside of chat rendering: chat_template.c opens, chat_render.c prepares a sample and runs the template, chat_mask.c decides
- * which bytes bear loss, chat_builtin.c holds the templates that come with the programs. */
+ * which bytes bear loss, chat_left_out.c what must not be missing, chat_builtin.c holds the templates that come with the programs. */
 #ifndef TEXT_CHAT_INTERNAL_H
 #define TEXT_CHAT_INTERNAL_H
 
@@ -43,6 +43,10 @@ int chat_run(const struct chat_template *t, const struct chat_source *s, const j
              struct jinja_output *out, struct err *e) MUST_CHECK;
 void chat_probe(struct chat_template *t, struct chat_source *s); /* fills prompt, header and, for the first source, turn_ends */
 const struct chat_source *chat_source_for(const struct chat_template *t, const json_t *sample);
+
+/* An error when nothing of the tools, of a message's tool calls or of a message reaches the output (system messages and reasoning aside). */
+int chat_check_left_out(const struct chat_template *t, const struct chat_source *s, const json_t *sample, json_t *messages, const struct chat_options *o,
+                        const struct jinja_output *out, struct err *e) MUST_CHECK;
 
 /* The bytes of message `index` (an assistant's) that bear loss: its turn from after the header to the end-of-turn token. false: none. */
 bool chat_turn_range(const struct chat_template *t, const struct chat_source *s, const struct jinja_output *out, size_t index, size_t *start, size_t *end);

@@ -216,6 +216,8 @@ int chat_render(const struct chat_template *t, const json_t *sample, const struc
     int result = chat_run(t, s, sample, messages, o->generation_prompt, o->now, &out, e);
     if (result == 0)
         result = chat_mask(t, s, messages, o, &out, r, e);
+    if (result == 0 && o->complete)
+        result = chat_check_left_out(t, s, sample, messages, o, &out, e);
     json_decref(messages);
     jinja_output_release(&out);
     return result;

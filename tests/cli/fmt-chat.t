@@ -185,6 +185,27 @@ is $? 1 'a full disk behind stdout'
 sh -c 'fmt-chat -q -m tiny a.json >&-' 2>err
 is $? 1 'a closed stdout'
 
+# what a template leaves out without a word
+left_out() { # WHAT WANTED, -t TEMPLATE, the record in the file in
+    run fmt-chat -q -t "$3" --sample 1 in
+    is_status 1 "$1: status 1"
+    is "$(cat err)" "fmt-chat: in: record 1 (line 1): the template leaves out $2" "$1: named"
+}
+call='{"from":"human","value":"weather?"},{"from":"function_call","value":"{\"name\":\"f\",\"arguments\":{\"x\":1}}"},{"from":"observation","value":"of"},{"from":"gpt","value":"b"}'
+tools='"tools":"[{\"name\":\"f\"}]"'
+echo "{\"conversations\":[$call]}" >in; left_out 'a tool call that the template ignores' 'the tool calls of message 2' chatml
+echo "{\"conversations\":[$call],$tools}" >in; left_out 'tools that the template ignores' 'the tools' chatml
+ok 'a template that shows both takes it' fmt-chat -q -t qwen in
+echo '{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"call f","tool_calls":[{"function":{"name":"f"}}]}]}' >in
+left_out 'a call whose name the content tells' 'the tool calls of message 2' chatml
+ok 'is seen where it is shown' fmt-chat -q -t qwen in
+printf '%s' "{% for m in messages if m.role != 'tool' %}{{ m.content }}{% endfor %}" >deaf.jinja
+echo '{"messages":[{"role":"user","content":"a"},{"role":"tool","content":"x"},{"role":"assistant","content":"b"}]}' >in
+left_out 'a message that the template ignores' 'message 2 (tool)' deaf.jinja
+printf '%s' "{% for m in messages if m.role != 'system' %}{{ m.content.split('</think>')[-1]|trim }}{% endfor %}" >trim.jinja
+printf '%s' '{"messages":[{"role":"system","content":"s"},{"role":"user","content":" "},{"role":"assistant","content":"<think>t</think>\n"},{"role":"user","content":"c"},{"role":"assistant","content":"b"}]}' >in
+ok 'system messages, blanks and reasoning may go' fmt-chat -q -t trim.jinja in
+
 # a producer of records that dies: the array is not closed, and tok-encode hears of it as well
 (printf '[%s,' "$good"; sh -c 'kill -9 $$') 2>/dev/null | fmt-chat -q -m tiny 2>err | tok-encode -q -m tiny -o dead.tok 2>err2
 has err 'stdin: record 2 (line 1): the file ends inside the array' 'a producer that dies is noticed'
