@@ -38,8 +38,9 @@ static size_t common_start(const char *s, size_t len, const char *text)
     return n;
 }
 
-/* Where the body begins in text[from, limit): after what the generation prompt, or else the header of a plain answer, has there. */
-static size_t body_start(const struct chat_source *s, const char *text, size_t from, size_t limit)
+/* Where the body begins in text[from, limit): after what the generation prompt, or else the header of a plain answer, has there. Where the
+ * template begins this turn with neither (as DeepSeek-R1's does behind a tool's output), what it puts before a plain answer is header. */
+static size_t body_start(const struct chat_source *s, const char *text, size_t from, size_t limit, bool answer)
 {
     size_t n = strlen(s->prompt), shared;
     if (n) {
@@ -56,7 +57,8 @@ static size_t body_start(const struct chat_source *s, const char *text, size_t f
         return all_space(text + from, limit - from) ? from : limit;
     if (all_space(s->header, strlen(s->header)))
         return from;
-    return from + common_start(text + from, limit - from, s->header);
+    shared = common_start(text + from, limit - from, s->header);
+    return shared || !answer ? from + shared : limit;
 }
 
 static bool is_start_token(const struct chat_template *t, const char *s, size_t n)
@@ -114,7 +116,7 @@ static bool next_stretch(const struct jinja_output *out, size_t index, size_t *f
 }
 
 static bool stretch_range(const struct chat_template *t, const struct chat_source *s, const struct jinja_output *out, size_t index, size_t first, size_t last,
-                          size_t *start, size_t *end)
+                          bool answer, size_t *start, size_t *end)
 {
     const char *text = buf_str(&out->text);
     uint32_t own = (uint32_t)index + 1;
@@ -127,7 +129,7 @@ static bool stretch_range(const struct chat_template *t, const struct chat_sourc
     bool in_loop = out->spans[first].turn == own;
     if (!in_loop && content == SIZE_MAX)
         return false;
-    *start = in_loop ? body_start(s, text, from, content == SIZE_MAX ? to : content) : content;
+    *start = in_loop ? body_start(s, text, from, content == SIZE_MAX ? to : content, answer && content != SIZE_MAX) : content;
     if (content_end < *start)
         content_end = *start;
     *end = last_token(t, text, content_end, to);
@@ -185,6 +187,12 @@ static void make_spans(struct mask *m)
     }
 }
 
+/* Nothing but content: the template's own text before it is not the model's. */
+static bool is_answer(const json_t *message)
+{
+    return !json_array_size(json_object_get(message, "tool_calls")) && !json_object_get(message, "reasoning_content");
+}
+
 /* An assistant's message, unless the conversation itself excludes it ("weight": 0 as in OpenAI's files, or "train": false). */
 static bool wants_training(const json_t *message)
 {
@@ -199,10 +207,11 @@ static void train_turns(struct mask *m, const struct chat_template *t, const str
 {
     for (size_t i = from; i < json_array_size(messages); i++) {
         size_t first = 0, last = 0, start, end;
-        if (!wants_training(json_array_get(messages, i)))
+        const json_t *message = json_array_get(messages, i);
+        if (!wants_training(message))
             continue;
         while (next_stretch(m->out, i, &first, &last))
-            if (stretch_range(t, s, m->out, i, first, last, &start, &end))
+            if (stretch_range(t, s, m->out, i, first, last, is_answer(message), &start, &end))
                 train_range(m, start, end);
     }
 }
@@ -267,7 +276,7 @@ bool chat_turn_range(const struct chat_template *t, const struct chat_source *s,
 {
     size_t first = 0, last = 0;
     while (next_stretch(out, index, &first, &last))
-        if (stretch_range(t, s, out, index, first, last, start, end))
+        if (stretch_range(t, s, out, index, first, last, false, start, end))
             return true;
     return false;
 }

@@ -215,6 +215,9 @@ static void test_shapes(void)
                  "<|user|>Hi</s><|assistant|>[[Hello</s>]]<|user|>Q</s><|assistant|>[[A</s>]]", "an end after the loop");
     check_source("{% for m in messages %}{{ m.role|upper }}: {{ m.content }}\n{% endfor %}", plain_turns, &train, "USER: Hi\nASSISTANT: [[Hello\n]]USER: Q\nASSISTANT: [[A\n]]",
                  "no control tokens: the line break is the end");
+    check_source("{% for m in messages %}{% if loop.last %}{{ '<|out|>' + m.content + '<|end|>' }}{% else %}{{ '<|' + m.role + '|>' + m.content + '<|end|>' }}"
+                 "{% endif %}{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}", plain_turns, &train,
+                 "<|user|>Hi<|end|><|assistant|>[[Hello<|end|>]]<|user|>Q<|end|><|out|>[[A<|end|>]]", "another opening than the usual one is not trained");
     check_source("{{ messages[0].content }}=>{{ messages[1].content }}", plain_turns, &train, "Hi=>[[Hello]]", "no loop over the messages");
     check_source("{% set ns = namespace(t='') %}{% for m in messages %}{% set ns.t = ns.t + '<' + m.role + '>' + m.content + '</s>' %}{% endfor %}{{ ns.t }}", plain_turns,
                  &train, "<user>Hi</s><assistant>[[Hello</s>]]<user>Q</s><assistant>[[A</s>]]", "text gathered first and put out last");
