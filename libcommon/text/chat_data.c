@@ -84,9 +84,24 @@ static int from_alpaca(const json_t *record, bool prompt, json_t *messages, json
     return chat_messages_tools(sample, json_object_get(record, "tools"), e);
 }
 
+/* The key "system" and a turn from the system: the same text twice is one. */
+static int drop_second_system(json_t *messages, struct err *e)
+{
+    const json_t *first = json_array_get(messages, 0), *second = json_array_get(messages, 1);
+    const char *a = json_string_value(json_object_get(first, "role")), *b = json_string_value(json_object_get(second, "role"));
+    if (!a || !b || strcmp(a, "system") || strcmp(b, "system"))
+        return 0;
+    if (!json_equal(json_object_get(first, "content"), json_object_get(second, "content")))
+        return err_set(e, "has two system messages that differ");
+    json_array_remove(messages, 1);
+    return 0;
+}
+
 static int from_sharegpt(const json_t *record, json_t *messages, json_t *sample, struct err *e)
 {
     if (add_system(messages, record, e) < 0 || chat_messages_add(messages, json_object_get(record, "conversations"), "conversations", e) < 0)
+        return -1;
+    if (drop_second_system(messages, e) < 0)
         return -1;
     return chat_messages_tools(sample, json_object_get(record, "tools"), e);
 }
