@@ -68,12 +68,23 @@ static char *options_text(void)
     return text;
 }
 
+static char *turn_ends_text(const struct chat_template *t)
+{
+    json_t *list = json_array();
+    for (const char *const *end = chat_template_turn_ends(t); *end; end++)
+        json_array_append_new(list, json_string(*end));
+    char *text = json_dumps(list, JSON_COMPACT);
+    json_decref(list);
+    return text;
+}
+
 static void put_header(struct run *r)
 {
     struct buf b = BUF_INIT;
     struct chat_stream_header h = {.kind = o.generation_prompt ? CHAT_PROMPTS : CHAT_SAMPLES, .options = options_text()};
     if (r->template) {
         h.template_name = mem_strdup(chat_template_name(r->template));
+        h.turn_ends = turn_ends_text(r->template);
         memcpy(h.template_hash, chat_template_hash(r->template), SHA256_HEX);
         summary_string("template", h.template_name);
         summary_string("template_sha256", h.template_hash);
@@ -83,6 +94,7 @@ static void put_header(struct run *r)
         put(r, &b);
     buf_release(&b);
     free(h.template_name);
+    free(h.turn_ends);
     free(h.options);
 }
 

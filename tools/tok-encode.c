@@ -51,6 +51,7 @@ struct run {
     struct token_provenance provenance;
     struct outfile *file;
     struct token_writer *writer;
+    json_t *strange_ends;           /* ends of turns that are no single token here */
     const char *stream, *output;
     struct item items[BATCH_SAMPLES];
     int n;
@@ -119,11 +120,30 @@ static void write_overlong(struct run *r, const struct item *it)
 
 /* ---- reading ---- */
 
+/* A model that learns the end of its turn as plain text never stops. */
+static int check_ends(const struct run *r, const struct chat_sample *s, struct err *e)
+{
+    size_t k;
+    const json_t *end;
+    for (size_t i = 0; i < s->n_parts && json_array_size(r->strange_ends); i++) {
+        const struct chat_part *p = &s->parts[i];
+        json_array_foreach(r->strange_ends, k, end) {
+            size_t n = json_string_length(end);
+            if (p->train && !p->data && n <= p->end - p->start && !memcmp(s->text.data + p->end - n, json_string_value(end), n))
+                return err_set(e, "a trained turn ends with \"%s\", which is no token of this tokenizer (give fmt-chat -m DIR too, or another template)",
+                               json_string_value(end));
+        }
+    }
+    return 0;
+}
+
 static void encode(const struct run *r, struct item *it)
 {
     it->err.set = false;
     it->parsed = chat_sample_parse(buf_str(&r->lines) + it->at, it->len, &it->sample, &it->err) == 0;
-    it->status = it->parsed ? sample_tokens_encode(r->tokenizer, &it->sample, &r->how, &r->scratch[omp_get_thread_num()], &it->tokens, &it->err) : -1;
+    it->status = it->parsed ? check_ends(r, &it->sample, &it->err) : -1;
+    if (it->status == 0)
+        it->status = sample_tokens_encode(r->tokenizer, &it->sample, &r->how, &r->scratch[omp_get_thread_num()], &it->tokens, &it->err);
 }
 
 static void run_batch(struct run *r)
@@ -185,12 +205,33 @@ static void open_tokenizer(struct run *r)
         o.max_length = 0;
 }
 
+static bool is_token(const struct tokenizer *t, const char *text, size_t len)
+{
+    struct token_list l = {0};
+    struct err ignored = ERR_INIT;
+    bool one = tokenizer_encode(t, text, len, NULL, 0, false, &l, &ignored) == 0 && l.n && l.start[l.n - 1] == 0 && l.end[l.n - 1] == len;
+    token_list_release(&l);
+    return one;
+}
+
+static void find_strange_ends(struct run *r, const struct chat_stream_header *h)
+{
+    json_t *ends = h->turn_ends ? json_loads(h->turn_ends, JSON_DECODE_ANY, NULL) : NULL, *end;
+    size_t i;
+    r->strange_ends = json_array();
+    json_array_foreach(ends, i, end)
+        if (json_string_length(end) && !is_token(r->tokenizer, json_string_value(end), json_string_length(end)))
+            json_array_append(r->strange_ends, end);
+    json_decref(ends);
+}
+
 /* The first stream's header decides how samples are encoded. */
 static void open_writer(struct run *r, const struct chat_stream_header *h)
 {
     struct err e = ERR_INIT;
     memcpy(r->provenance.template_hash, h->template_hash, SHA256_HEX);
     r->how.raw = !h->template_name;
+    find_strange_ends(r, h);
     if (r->how.raw && sample_tokens_eos(cli.model, r->tokenizer, &r->how.eos, &e) < 0)
         die_err(&e);
     if (r->how.raw && r->how.eos < 0)
@@ -288,6 +329,7 @@ int main(int argc, char **argv)
     free(r.scratch);
     buf_release(&r.lines);
     free(r.provenance.options);
+    json_decref(r.strange_ends);
     tokenizer_close(r.tokenizer);
     return cli_end(EXIT_DONE);
 }

@@ -36,6 +36,8 @@ static json_t *string_of(const char *s)
 void chat_stream_put_header(struct buf *b, const struct chat_stream_header *h)
 {
     json_t *template = h->template_name ? json_pack("{s:o, s:s}", "name", string_of(h->template_name), "sha256", h->template_hash) : json_null();
+    if (h->template_name && h->turn_ends)
+        json_object_set_new(template, "turn_ends", json_loads(h->turn_ends, 0, NULL));
     json_t *options = h->options ? json_loads(h->options, 0, NULL) : json_object();
     put_json(b, json_pack("{s:i, s:s, s:s, s:o, s:o}", "chat_stream", VERSION_CHAT_STREAM, "kind", kind_names[h->kind], "tool", "finetools " FINETOOLS_VERSION,
                           "template", template, "options", options ? options : json_object()));
@@ -123,6 +125,8 @@ static int parse_header(struct chat_stream *s, json_t *j, struct chat_stream_hea
         return fail(s, e, "header: \"options\" is not an object");
     h->template_name = name ? mem_strdup(name) : NULL;
     memcpy(h->template_hash, name ? hash : "", name ? SHA256_HEX : 1);
+    if (json_object_get(template, "turn_ends"))
+        h->turn_ends = json_dumps(json_object_get(template, "turn_ends"), JSON_COMPACT | JSON_ENCODE_ANY);
     h->options = json_dumps(options, JSON_COMPACT);
     return 0;
 }
@@ -141,6 +145,7 @@ static int read_header(struct chat_stream *s, const char *line, size_t len, bool
         s->header = h;
     } else {
         free(h.template_name);
+        free(h.turn_ends);
         free(h.options);
     }
     s->samples = 0;
@@ -258,6 +263,7 @@ void chat_stream_close(struct chat_stream *s)
     XXH3_freeState(s->hash);
     buf_release(&s->buf);
     free(s->header.template_name);
+    free(s->header.turn_ends);
     free(s->header.options);
     free(s);
 }

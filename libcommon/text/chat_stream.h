@@ -33,6 +33,7 @@ struct chat_stream_header {
     enum chat_stream_kind kind;
     char *template_name;             /* NULL: raw text: the tokenizer's own special tokens and the end of text are added by tok-encode */
     char template_hash[SHA256_HEX];  /* "" for raw text */
+    char *turn_ends;                 /* JSON list of the control tokens that end turns in this template; NULL: not told */
     char *options;                   /* JSON object; NULL: {} */
 };
 

@@ -143,6 +143,10 @@ printf '[%s,' "$good" >in; bad 'a cut array' 'in: record 2 (line 1): the file en
 printf '{"messages":[{"role":"user","content":"a"}]}' >in; bad 'nothing to train' 'in: record 1 (line 1): '
 printf '{"messages":[],"chosen":1,"rejected":2}' >in; bad 'a preference pair' 'in: record 1 (line 1): is a preference pair'
 printf '%s\n{"text":"a"}\n' "$good" >in; bad 'raw text among conversations' 'in: record 2 (line 2): is raw text, but the first record was a conversation'
+two='"conversations":[{"from":"system","value":"s"},{"from":"human","value":"a"},{"from":"gpt","value":"b"}]'
+printf '{"system":"t",%s}' "$two" >in; bad 'two system texts' 'in: record 1 (line 1): has two system messages that differ'
+printf '{"system":"s",%s}' "$two" >in
+is "$(fmt-chat -q -t chatml in | grep -o 'start|>system' | grep -c .)" 1 'the same system text twice is one'
 printf 'a,b\n1,2\n' >in; bad 'a table' 'in: record 1 (line 1): expected JSON'
 : >in; run fmt-chat -q -m tiny -o x.jsonl in
 has err 'in: no record to convert' 'an empty file'
@@ -205,6 +209,14 @@ left_out 'a message that the template ignores' 'message 2 (tool)' deaf.jinja
 printf '%s' "{% for m in messages if m.role != 'system' %}{{ m.content.split('</think>')[-1]|trim }}{% endfor %}" >trim.jinja
 printf '%s' '{"messages":[{"role":"system","content":"s"},{"role":"user","content":" "},{"role":"assistant","content":"<think>t</think>\n"},{"role":"user","content":"c"},{"role":"assistant","content":"b"}]}' >in
 ok 'system messages, blanks and reasoning may go' fmt-chat -q -t trim.jinja in
+
+# the end of a turn that the tokenizer does not have
+fmt-chat -q -t alpaca a.json >strange.jsonl
+has strange.jsonl '"turn_ends":["</s>"]' 'the header tells what ends turns'
+run tok-encode -q -m tiny -o strange.tok strange.jsonl
+is_status 1 'an end of turn that is no token is an error'
+is "$(cat err)" 'tok-encode: a.json: record 1: a trained turn ends with "</s>", which is no token of this tokenizer (give fmt-chat -m DIR too, or another template)' 'that says what to do'
+ok 'with the model, too, it is a token' sh -c 'fmt-chat -q -m tiny -t alpaca a.json | tok-encode -q -m tiny -o known.tok'
 
 # a producer of records that dies: the array is not closed, and tok-encode hears of it as well
 (printf '[%s,' "$good"; sh -c 'kill -9 $$') 2>/dev/null | fmt-chat -q -m tiny 2>err | tok-encode -q -m tiny -o dead.tok 2>err2
