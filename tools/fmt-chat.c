@@ -177,7 +177,7 @@ static void convert(struct run *r, char **files, int n)
         result = chat_convert_file(c, files[i], o.records.from, o.records.to, sources[i].hash, &e);
         if (result < 0)
             die_err(&e);
-        if (chat_convert_records(c) == before)
+        if (n > 1 && chat_convert_records(c) == before) /* one file: an error, below */
             msg_warn("%s: holds no records", sources[i].name);
     }
     if (!chat_convert_settled(c))
@@ -250,6 +250,16 @@ static void open_output(struct run *r, char **files, int n)
     r->out = outfile_stream(r->file);
 }
 
+static void check_template_name(void)
+{
+    size_t len = o.template ? strlen(o.template) : 0;
+    const char *const *name = chat_template_names();
+    while (len && *name && strcmp(*name, o.template) != 0)
+        name++;
+    if (o.template && !*name && (len <= 6 || strcmp(o.template + len - 6, ".jinja") != 0))
+        die_usage("--template: '%s' is neither a built-in template (--list-templates) nor a file that ends in .jinja", o.template);
+}
+
 int main(int argc, char **argv)
 {
     static struct run r;
@@ -262,6 +272,7 @@ int main(int argc, char **argv)
             puts(*name);
         return cli_end(EXIT_DONE);
     }
+    check_template_name();
     if (!n && isatty(STDIN_FILENO))
         die_usage("no FILE, and stdin is a terminal");
     set_options(&r.job);

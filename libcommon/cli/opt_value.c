@@ -110,6 +110,8 @@ int opt_parse_range(const char *text, struct opt_range *range, struct err *e)
         return err_set(e, "'%s' is too large", text);
     if (*p || from + to == 0)
         return err_set(e, "'%s' is not a range such as 1-900, 901-, -900 or 7", text);
+    if (r.from >= 1 && r.to >= 1 && r.to < r.from)
+        return err_set(e, "'%s' ends before it begins", text);
     if (r.from < 1 || r.to < r.from)
         return err_set(e, "'%s' holds nothing: counting begins with 1", text);
     *range = r;

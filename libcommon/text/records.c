@@ -408,6 +408,8 @@ json_t *record_parse(const struct record *r, struct err *e)
     }
     json_t *j = json_loadb(r->text, r->len, JSON_REJECT_DUPLICATES, &je);
     if (!j) {
+        if (strstr(je.text, "JSON_ALLOW_NUL"))
+            snprintf(je.text, sizeof je.text, "a string holds the character NUL (\\u0000), which text cannot have");
         const char *at = strstr(je.text, " near '"); /* the excerpt can be as long as the record's strings */
         size_t len = at ? (size_t)(at - je.text) : strlen(je.text), end = strlen("file");
         bool cut = len > end && !at && !strcmp(je.text + len - end, "file"); /* "near end of file": there is more in the file */

@@ -147,8 +147,12 @@ two='"conversations":[{"from":"system","value":"s"},{"from":"human","value":"a"}
 printf '{"system":"t",%s}' "$two" >in; bad 'two system texts' 'in: record 1 (line 1): has two system messages that differ'
 printf '{"system":"s",%s}' "$two" >in
 is "$(fmt-chat -q -t chatml in | grep -o 'start|>system' | grep -c .)" 1 'the same system text twice is one'
+printf '%s' '{"text":"a\u0000b"}' >in; bad 'a NUL character' 'in: record 1 (line 1): a string holds the character NUL'
+run fmt-chat -m tiny --records 3-2 a.json
+has err "'3-2' ends before it begins" 'a range that ends before it begins'
 printf 'a,b\n1,2\n' >in; bad 'a table' 'in: record 1 (line 1): expected JSON'
-: >in; run fmt-chat -q -m tiny -o x.jsonl in
+: >in; run fmt-chat -m tiny -o x.jsonl in
+one_line err 'an empty file: one line'
 has err 'in: no record to convert' 'an empty file'
 printf '\357\273\277%s\r\n%s\r\n' "$good" "$good" >in
 is "$(fmt-chat -q -m tiny in | grep -c sample..\\[)" 2 'a byte order mark and CR LF are fine'
@@ -160,8 +164,8 @@ printf '{%% for' >broken.jinja
 run fmt-chat -q -t broken.jinja -m tiny m.jsonl
 has err 'broken.jinja: line 1' 'a broken template is named with its line'
 run fmt-chat -t no-such-template m.jsonl
-is_status 1 'an unknown template'
-has err 'no-such-template' 'is named'
+is_status 2 'an unknown template is wrong usage'
+has err "'no-such-template' is neither a built-in template (--list-templates)" 'is named'
 run fmt-chat m.jsonl
 is_status 2 'conversations without a template'
 run fmt-chat -m tiny missing.json

@@ -113,7 +113,7 @@ static void test_wrong(void)
     reads("{\"k\":\"x\n{\"k\":2}\n", "<f: record 1 (line 1): premature end of input (line 1, column 7)> 2@2 ", "nor a string without an end");
     reads("{\"k\":1}\nhello\n{\"k\":3}\n", "1@1 <f: record 2 (line 2): is not an object> 3@3 ", "a line of text");
     reads("{\"k\":\"\\ud83d\"}\n{\"k\":2}", "<f: record 1 (line 1): invalid Unicode '\\uD83D' (line 1, column 13)> 2@2 ", "a lone surrogate");
-    reads("{\"k\":\"\\u0000\"}\n{\"k\":2}", "<f: record 1 (line 1): \\u0000 is not allowed without JSON_ALLOW_NUL (line 1, column 13)> 2@2 ", "a NUL");
+    reads("{\"k\":\"\\u0000\"}\n{\"k\":2}", "<f: record 1 (line 1): a string holds the character NUL (\\u0000), which text cannot have (line 1, column 13)> 2@2 ", "a NUL");
     reads("{\"k\":1,\"k\":2}\n{\"k\":2}", "<f: record 1 (line 1): duplicate object key (line 1, column 10)> 2@2 ", "a key twice");
     reads("{\"k\":\"\xC3\x28\"}\n{\"k\":2}", "<f: record 1 (line 1): unable to decode byte 0xc3 (line 1, column 6)> 2@2 ", "invalid UTF-8");
     reads("{\"k\":1}\n\n{\"k\":\n", "1@1 <f: record 2 (line 3): unexpected token near end of record (line 3, column 5)> ", "the place is that of the record");
