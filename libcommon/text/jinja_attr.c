@@ -39,6 +39,8 @@ static struct jv own_attr(struct jrender *r, struct jv v, const char *name, size
     }
     if (v.kind == J_LOOP && !unsafe)
         return jloop_attr(r, v.loop, name, len);
+    if (v.kind == J_TUPLE && v.l->group && ((len == 7 && !memcmp(name, "grouper", 7)) || (len == 4 && !memcmp(name, "list", 4))))
+        return v.l->v[len == 4];
     if (v.kind == J_CYCLER && len == 7 && !memcmp(name, "current", 7))
         return v.cycler->items.v[v.cycler->pos];
     if (v.kind == J_MACRO && !unsafe)

@@ -329,6 +329,7 @@ static struct jv filter_groupby(struct jrender *r, struct jv v, const struct jar
             jlist_push(r, group.l, l.l->v[i++]);
         struct jv name = jv_path(r, l.l->v[first], ARG(0), ARG(1)); /* in its own case */
         struct jv pair = jv_pair(r, name, group);
+        pair.l->group = true;
         jlist_push(r, out.l, pair);
     }
     return out;

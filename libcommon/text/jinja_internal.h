@@ -92,7 +92,11 @@ struct jv {
     };
 };
 
-struct jlist { struct jv *v; size_t n, cap; };
+struct jlist {
+    struct jv *v;
+    size_t n, cap;
+    bool group; /* a pair of groupby's, whose items have names */
+};
 struct jpair { struct jv key, value; };
 struct jdict {
     struct jpair *v;
