@@ -28,7 +28,11 @@ fi
 result() { printf '{"work": "%s", "value": %s, "unit": "%s", "memory": %s, "share": %s}\n' "$1" "$2" "$3" "${4:-null}" "${5:-null}" >>ours.jsonl; }
 value() { sed -n 's/.*"'"$1"'": *\([0-9.e+-]*\).*/\1/p' "$2" | head -1; }
 median() { sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
-seconds() { { command time -p "$@" >/dev/null; } 2>&1 | sed -n 's/^real //p'; }
+seconds() { # COMMAND...: how long it takes; the end of everything when it fails
+	started=$(date +%s.%N)
+	"$@" >/dev/null || { echo "bench: failed: $*" >&2; kill $$; exit 1; }
+	date +%s.%N | awk -v started="$started" '{ printf "%.3f\n", $1 - started }'
+}
 
 # The machine's ceilings, measured again between the rest, because others use the machine too: the best one counts.
 : >ceilings
