@@ -348,6 +348,7 @@ fi
 # chat at a terminal
 if command -v script >/dev/null && command -v perl >/dev/null && command -v mkfifo >/dev/null; then
     mkfifo keys
+    trap '' PIPE # a chat that has ended does not end the test
     begin() { # COMMAND: at a terminal whose keys come through the fifo, its screen is the file screen
         : >screen
         # A shell's background jobs do not hear Ctrl-C: this undoes it.
