@@ -69,7 +69,8 @@ static struct respond_options choose(struct generation_config *g)
     s->repeat_penalty = o.has_penalty ? o.repeat_penalty : s->repeat_penalty;
     s->seed = (uint64_t)cli.seed;
     return (struct respond_options){*s, o.has_max ? o.max_tokens : g->max_new_tokens ? g->max_new_tokens : DEFAULT_TOKENS,
-                                    (int)o.parallel, o.stops.items, o.stops.n, o.template_name, o.system, o.raw};
+                                    (int)o.parallel, o.stops.items, o.stops.n, o.template_name, o.system, o.raw,
+                                    o.adapters.items, o.adapters.n};
 }
 
 /* What is lost on the way is lost now, and the rest would be made for nothing. */

@@ -145,7 +145,7 @@ static int sort_tensors(struct adapter *a, struct err *e)
     return 0;
 }
 
-/* Adapters of these tools say which weights they were trained on. */
+/* Adapters of these tools say which weights they were trained on, and with which template. */
 static int read_provenance(struct adapter *a, struct err *e)
 {
     const char *text = st_meta(a->file, "finetools");
@@ -156,6 +156,9 @@ static int read_provenance(struct adapter *a, struct err *e)
     const char *base = json_string_value(json_object_get(root, "base"));
     if (base)
         a->config.base_fingerprint = mem_strdup(base);
+    const char *template = json_string_value(json_object_get(root, "template"));
+    if (template)
+        a->template_hash = mem_strdup(template);
     int r = root ? 0 : err_set(e, "%s: metadata 'finetools': %s", a->file->path, je.text);
     json_decref(root);
     return r;
@@ -204,6 +207,7 @@ void adapter_close(struct adapter *a)
     free(a->extras);
     adapter_config_release(&a->config);
     st_close(a->file);
+    free(a->template_hash);
     free(a->dir);
     free(a);
 }

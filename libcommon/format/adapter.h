@@ -57,6 +57,7 @@ struct adapter {
     int n_modules;
     struct adapter_extra *extras;       /* by name */
     int n_extras;
+    char *template_hash;                /* ours: chat template of the data it was trained on; NULL: not known */
 };
 
 struct adapter *adapter_open(const char *dir, struct err *e) MUST_CHECK;

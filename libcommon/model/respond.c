@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "format/adapter.h"
 #include "text/chat.h"
 #include "text/detokenize.h"
 #include "text/utf8.h"
@@ -51,6 +52,22 @@ static void add_turn_ends(struct responder *r)
     }
 }
 
+/* Another template than the training data's spoils the answers without a word; one that the user names is the user's choice. */
+static int check_adapters(const struct responder *r, const char *dir, struct err *e)
+{
+    for (int i = 0; i < r->o.n_adapters && r->template && !r->o.template_name; i++) {
+        struct adapter *a = adapter_open(r->o.adapters[i], e);
+        const char *hash = chat_template_hash(r->template);
+        if (a && a->template_hash && strcmp(a->template_hash, hash))
+            err_set(e, "%s: was trained with another chat template (%.16s...) than that of %s (%.16s...); name it with --template", a->dir,
+                    a->template_hash, dir, hash);
+        adapter_close(a);
+        if (e->set)
+            return -1;
+    }
+    return 0;
+}
+
 struct responder *responder_new(struct model *m, const char *dir, const struct generation_config *g, const struct respond_options *o, struct err *e)
 {
     struct responder *r = mem_zalloc(1, sizeof *r);
@@ -64,7 +81,7 @@ struct responder *responder_new(struct model *m, const char *dir, const struct g
         if (r->template)
             add_turn_ends(r);
     }
-    if (!r->tokenizer || (!o->raw && !r->template)) {
+    if (!r->tokenizer || (!o->raw && !r->template) || check_adapters(r, dir, e) < 0) {
         responder_free(r);
         return NULL;
     }

@@ -26,6 +26,8 @@ struct respond_options {
     const char *template_name;   /* NULL: the model's own */
     const char *system;          /* for conversations without a system message; NULL: none */
     bool raw;                    /* no template is opened */
+    const char *const *adapters; /* folders, borrowed: the model's own template must be the one that they were trained with */
+    int n_adapters;
 };
 
 struct respond_sink {

@@ -309,6 +309,17 @@ part no-template && sed -i 's/"chat_template"/"no_template"/' no-template/tokeni
 refused 'no chat template' no-template 'no-template: has no chat template'
 is "$(answer -m no-template -t chatml hi)" "$long" 'unless one is given'
 is "$(answer -m no-template --raw "$chat")" "$long" 'or --raw'
+part other-template && printf '%s' '{% for m in messages %}{{ m.content }}{% endfor %}' >other-template/chat_template.jinja
+fmt-chat -q -t ./other-template/chat_template.jinja learn.jsonl | tok-encode -q -m base -o other.tok
+lora-train -q -j 1 -m base -o third --steps 1 --rank 2 other.tok
+run gen -m base -a a -a third --max-tokens 1 hi
+is_status 1 'an adapter that was trained with another template is refused'
+has err 'gen: third: was trained with another chat template' 'by name'
+one_line err 'in one line'
+run gen -q -m base -a third --max-tokens 1 -t ./other-template/chat_template.jinja hi
+is_status 0 'unless a template is named'
+run gen -q -m base -a third --max-tokens 1 --raw hi
+is_status 0 'or none is used'
 part cut && head -c 20000 m/model.safetensors >cut/model.safetensors
 refused 'a cut file of weights' cut 'cut/model.safetensors'
 make-model -q --vocab 250 -o small
