@@ -262,6 +262,8 @@ static int open_into(struct chat_template *t, const char *name, const char *dir,
     json_t *config = NULL, *map = NULL;
     int r = 0;
     t->tokens = json_object();
+    if (dir && !file_is_dir(dir))
+        return err_set(e, "%s: %s", dir, file_exists(dir) ? "not a folder" : "no such folder");
     if (dir)
         r = read_optional(dir, "tokenizer_config.json", &config, e);
     if (r == 0 && dir && !json_object_get(config, "added_tokens_decoder"))

@@ -240,7 +240,11 @@ static void test_open(void)
     e = (struct err)ERR_INIT;
     ok(!chat_template_open("/nonexistent/x.jinja", NULL, &e) && strstr(e.text, "/nonexistent/x.jinja"), "absent file: %s", e.text);
     e = (struct err)ERR_INIT;
-    ok(!chat_template_open(NULL, "/nonexistent", &e) && strstr(e.text, "has no chat template"), "folder without a template: %s", e.text);
+    ok(!chat_template_open(NULL, "/", &e) && strstr(e.text, "has no chat template"), "folder without a template: %s", e.text);
+    e = (struct err)ERR_INIT;
+    ok(!chat_template_open("chatml", "/nonexistent", &e) && !strcmp(e.text, "/nonexistent: no such folder"), "absent folder: %s", e.text);
+    e = (struct err)ERR_INIT;
+    ok(!chat_template_open(NULL, "/dev/null", &e) && !strcmp(e.text, "/dev/null: not a folder"), "file for a folder: %s", e.text);
     e = (struct err)ERR_INIT;
     struct chat_template *a = chat_template_open("chatml", NULL, &e), *b = chat_template_open("qwen", NULL, &e), *c = chat_template_open("chatml", NULL, &e);
     is_str(chat_template_name(a), "chatml", "name");
