@@ -363,7 +363,7 @@ if command -v script >/dev/null && command -v perl >/dev/null && command -v mkfi
     begin() { # COMMAND: at a terminal whose keys come through the fifo, its screen is the file screen
         : >screen
         # A shell's background jobs do not hear Ctrl-C: this undoes it.
-        perl -e '$SIG{INT} = "DEFAULT"; exec @ARGV' script -qefc "$1" screen <keys >/dev/null 2>&1 &
+        perl -e '$SIG{INT} = "DEFAULT"; exec @ARGV' timeout --foreground 120 script -qefc "$1" screen <keys >/dev/null 2>&1 &
         chat=$!
         exec 3>keys
     }
@@ -378,10 +378,11 @@ if command -v script >/dev/null && command -v perl >/dev/null && command -v mkfi
     type() { # a chat that has ended does not end the test
         (trap '' PIPE; printf '%b' "$1" >&3) 2>/dev/null
     }
-    end() {
-        exec 3>&-
+    end() { # the chat ends by itself; the keys are let go only then, so that script(1) has no end of file to pass on
         wait $chat
         status=$?
+        exec 3>&-
+        [ $status -eq 0 ] || note "status $status; the screen: $(tail -c 200 screen | od -An -c)"
     }
     begin 'gen -q --dtype f32 -m m'
     see '> ' && type 'hi\n' && see 'three.'
