@@ -114,6 +114,28 @@ char *file_join(const char *dir, const char *name)
     return mem_printf("%s%s%s", dir, n && dir[n - 1] == '/' ? "" : "/", name);
 }
 
+char *file_parent(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return !slash ? mem_strdup(".") : slash == path ? mem_strdup("/") : mem_strndup(path, (size_t)(slash - path));
+}
+
+int file_create_failed(const char *path, const char *what, struct err *e)
+{
+    int why = errno;
+    char *parent = file_parent(path);
+    if ((why == ENOENT || why == ENOTDIR) && !file_exists(parent)) {
+        err_set(e, "%s: %s: the folder %s does not exist", path, what, parent);
+    } else if (why == ENOTDIR) {
+        err_set(e, "%s: %s: %s is not a folder", path, what, parent);
+    } else {
+        errno = why;
+        err_sys(e, "%s: %s", path, what);
+    }
+    free(parent);
+    return -1;
+}
+
 int file_write(const char *path, const void *data, size_t len, struct err *e)
 {
     FILE *f = fopen(path, "we");

@@ -27,5 +27,9 @@ int file_write(const char *path, const void *data, size_t len, struct err *e) MU
 bool file_exists(const char *path);
 bool file_is_dir(const char *path);
 char *file_join(const char *dir, const char *name); /* "dir/name"; caller frees */
+char *file_parent(const char *path);                /* the folder that holds it, "." for a bare name; caller frees */
+
+/* After making a file or folder at `path` failed: "PATH: WHAT: why", where a folder missing on the way there is named. Returns -1. */
+int file_create_failed(const char *path, const char *what, struct err *e);
 
 #endif

@@ -118,13 +118,22 @@ int opt_parse_range(const char *text, struct opt_range *range, struct err *e)
     return 0;
 }
 
-static int check_range(const struct opt *o, const char *text, double x, struct err *e)
+/* Of a value that cannot be taken: what it was and what may stand there. */
+static int bad_number(const struct opt *o, const char *text, struct err *e)
 {
+    const char *kind = o->type == OPT_REAL ? "a number" : o->type == OPT_SIZE ? "a size such as 512M or 4GiB" : "a whole number";
+    const char *bytes = o->type == OPT_SIZE ? " bytes" : "";
+    bool whole = o->type != OPT_REAL;
+    e->set = false;
     if (o->min == 0 && o->max == 0)
-        return x < 0 ? err_set(e, "'%s' is negative", text) : 0;
-    if (x < o->min || x > o->max)
-        return err_set(e, "'%s' is outside %.15g..%.15g", text, o->min, o->max);
-    return 0;
+        return err_set(e, "'%s' is not %s from 0 on", text, kind);
+    return whole ? err_set(e, "'%s' is not %s from %.0f to %.0f%s", text, kind, o->min, o->max, bytes)
+                 : err_set(e, "'%s' is not %s from %.15g to %.15g", text, kind, o->min, o->max);
+}
+
+static bool in_range(const struct opt *o, double x)
+{
+    return o->min == 0 && o->max == 0 ? x >= 0 : x >= o->min && x <= o->max;
 }
 
 static int store_choice(const struct opt *o, const char *text, struct err *e)
@@ -163,13 +172,13 @@ int opt_store(const struct opt *o, const char *text, struct err *e)
         break;
     case OPT_COUNT:
     case OPT_SIZE:
-        if (parse_scaled(text, o->type == OPT_SIZE, &whole, e) < 0 || check_range(o, text, (double)whole, e) < 0)
-            return -1;
+        if (parse_scaled(text, o->type == OPT_SIZE, &whole, e) < 0 || !in_range(o, (double)whole))
+            return bad_number(o, text, e);
         *(int64_t *)o->value = whole;
         break;
     case OPT_REAL:
-        if (opt_parse_real(text, &real, e) < 0 || check_range(o, text, real, e) < 0)
-            return -1;
+        if (opt_parse_real(text, &real, e) < 0 || !in_range(o, real))
+            return bad_number(o, text, e);
         *(double *)o->value = real;
         break;
     case OPT_CHOICE:

@@ -50,7 +50,7 @@ struct outdir *outdir_open(const char *path, bool force, struct err *e)
     }
     d->temp = temporary_add(d->path);
     if (mkdir(d->temp->path, 0777) < 0) {
-        err_sys(e, "%s: cannot create a folder beside it", d->path);
+        file_create_failed(d->path, "cannot create a folder beside it", e);
         goto fail;
     }
     return d;

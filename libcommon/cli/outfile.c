@@ -68,7 +68,7 @@ static int open_target(struct outfile *f, struct err *e)
         return err_set(e, "%s: exists already; --force replaces it", f->path);
     f->temp = temporary_add(f->path);
     f->fd = open(f->temp->path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    return f->fd < 0 ? err_sys(e, "%s: cannot create a file beside it", f->path) : 0;
+    return f->fd < 0 ? file_create_failed(f->path, "cannot create a file beside it", e) : 0;
 }
 
 struct outfile *outfile_open(const char *path, bool force, bool binary, struct err *e)
@@ -182,11 +182,7 @@ int outfile_refuse_input(const char *output, const char *input, struct err *e)
 long long outfile_free_space(const char *path)
 {
     struct statvfs s;
-    const char *slash = strrchr(path, '/');
-    char *parent = file_is_dir(path)    ? mem_strdup(path)
-                   : !slash             ? mem_strdup(".")
-                   : slash == path      ? mem_strdup("/")
-                                        : mem_strndup(path, (size_t)(slash - path));
+    char *parent = file_is_dir(path) ? mem_strdup(path) : file_parent(path);
     long long free_bytes = statvfs(parent, &s) == 0 ? (long long)s.f_bavail * (long long)s.f_frsize : -1;
     free(parent);
     return free_bytes;

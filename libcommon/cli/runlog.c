@@ -58,7 +58,7 @@ struct runlog *runlog_open(const char *path, int64_t resumed_step, struct err *e
     l->path = mem_strdup(standard ? "stdout" : path);
     l->fd = standard ? fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0) : open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0666);
     if (l->fd < 0 || fstat(l->fd, &st) < 0) {
-        err_sys(e, "%s: cannot open the log", path);
+        file_create_failed(path, "cannot open the log", e);
         goto fail;
     }
     if (S_ISREG(st.st_mode) && !standard) {

@@ -10,6 +10,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/mem.h"
 #include "cli/outfile.h"
 
@@ -136,10 +137,7 @@ int temporary_sync_path(const char *path)
 
 static int sync_parent(const char *path)
 {
-    const char *slash = strrchr(path, '/');
-    if (!slash)
-        return temporary_sync_path(".");
-    char *parent = slash == path ? mem_strdup("/") : mem_strndup(path, (size_t)(slash - path));
+    char *parent = file_parent(path);
     int r = temporary_sync_path(parent);
     free(parent);
     return r;

@@ -109,6 +109,31 @@ static int check_records(const struct token_file *t, uint64_t at, const unsigned
     return 0;
 }
 
+/* The hash that the tail ending at `end` must hold. */
+static void hash_until(const unsigned char *d, size_t end, XXH128_canonical_t *want)
+{
+    XXH128_canonicalFromHash(want, XXH3_128bits(d, end - TOKEN_TAIL + TOKEN_TAIL_HASH));
+}
+
+/* The file does not end as it should. When a whole token file is the beginning of it, say so: something was appended. */
+static int bad_end(const struct token_file *t, const char *otherwise, struct err *e)
+{
+    enum { TRIES = 8 }; /* each hashes what is before it */
+    const unsigned char *d = t->map.data;
+    XXH128_canonical_t want;
+    int tries = 0;
+    for (size_t end = (t->map.size - 1) & ~(size_t)7; end >= TOKEN_HEADER_FIXED + TOKEN_TAIL && tries < TRIES; end -= 8) {
+        if (memcmp(d + end - 8, TOKEN_END_MARK, 8) != 0)
+            continue;
+        hash_until(d, end, &want);
+        if (!memcmp(want.digest, d + end - TOKEN_TAIL + TOKEN_TAIL_HASH, 16))
+            return err_set(e, "%s: the token file ends at byte %zu, but %zu bytes come after its end (was something appended?)", t->path, end,
+                           t->map.size - end);
+        tries++;
+    }
+    return err_set(e, "%s: %s", t->path, otherwise);
+}
+
 static int read_header(struct token_file *t, uint64_t *records, struct err *e)
 {
     const unsigned char *d = t->map.data;
@@ -120,7 +145,7 @@ static int read_header(struct token_file *t, uint64_t *records, struct err *e)
     if (size >= 12 && get_le32(d + 8) != VERSION_TOKEN_FILE)
         return err_set(e, "%s: token file version %u, this program reads version %d", t->path, get_le32(d + 8), VERSION_TOKEN_FILE);
     if (size < TOKEN_HEADER_FIXED + TOKEN_TAIL || memcmp(d + size - 8, TOKEN_END_MARK, 8) != 0 || size % 8)
-        return err_set(e, "%s: truncated: no end marker at byte %zu", t->path, size);
+        return bad_end(t, "truncated: the last bytes are not an end marker", e);
     if (get_le32(d + 12) != TOKEN_KIND_SAMPLES)
         return err_set(e, "%s: kind %u, this program reads kind %d (samples)", t->path, get_le32(d + 12), TOKEN_KIND_SAMPLES);
     t->kind = TOKEN_KIND_SAMPLES;
@@ -144,9 +169,9 @@ static int check_file(struct token_file *t, struct err *e)
     if (n > room / (8 + token_record_size(1)))
         return err_set(e, "%s: footer: %llu samples do not fit in %llu bytes", t->path, (unsigned long long)n, (unsigned long long)room);
     XXH128_canonical_t want;
-    XXH128_canonicalFromHash(&want, XXH3_128bits(d, t->map.size - TOKEN_TAIL + TOKEN_TAIL_HASH));
+    hash_until(d, t->map.size, &want);
     if (memcmp(want.digest, tail + TOKEN_TAIL_HASH, 16) != 0)
-        return err_set(e, "%s: damaged: the contents do not have the hash that the footer names", t->path);
+        return bad_end(t, "damaged: the contents do not have the hash that the footer names", e);
     for (int i = 0; i < 16; i++)
         snprintf(t->hash + 2 * i, 3, "%02x", want.digest[i]);
     for (int i = 0; i < 32; i++)

@@ -125,9 +125,8 @@ static int check_log(const struct train_command *c, int found, struct err *e)
             return err_set(e, "%s: exists already; --force replaces it", log);
         return access(log, W_OK) < 0 ? err_sys(e, "%s: cannot write", log) : 0;
     }
-    const char *slash = strrchr(log, '/');
-    char *parent = !slash ? mem_strdup(".") : slash == log ? mem_strdup("/") : mem_strndup(log, (size_t)(slash - log));
-    int r = access(parent, W_OK) < 0 ? err_sys(e, "%s: cannot create", log) : 0;
+    char *parent = file_parent(log);
+    int r = access(parent, W_OK) < 0 ? file_create_failed(log, "cannot create", e) : 0;
     free(parent);
     return r;
 }

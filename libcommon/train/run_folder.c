@@ -111,7 +111,7 @@ struct run_folder *run_folder_open(const char *out, const char *tool, char busy[
     if (mkdir(out, 0777) == 0)
         f->made = true;
     else if (errno != EEXIST)
-        err_sys(e, "%s: cannot make the folder", out);
+        file_create_failed(out, "cannot make the folder", e);
     if (!e->set)
         f->lock = take_lock(path, busy, e);
     free(path);

@@ -141,6 +141,7 @@ refused "expected shape [41, 24]" 'a tensor of the wrong shape' adapter-merge -m
 rm -r broken && cp -r model broken && sed -i 's/"BF16"/"I16"/g; s/{"__meta/{ "__meta/' broken/model.safetensors
 refused 'broken' 'a tensor of the wrong type' adapter-merge -m broken -o out.d foreign
 refused 'too large for type F16' 'a result that f16 cannot hold' adapter-merge -m model -o out.d --dtype f16 --weights 1e6 adapter
+refused 'none/out: cannot create a folder beside it: the folder none does not exist' 'a folder below one that is not there' adapter-merge -m model -o none/out adapter
 refused 'cannot create' 'a folder that cannot be written' adapter-merge -m model -o model/config.json/merged adapter
 mkdir read-only && chmod 555 read-only
 if [ "$(id -u)" = 0 ]; then

@@ -180,7 +180,7 @@ t elsewhere --steps 2 --log my.jsonl
 is "$(grep -c '"type":"step"' my.jsonl)" 2 '--log'
 ok 'the folder has no other' test ! -e elsewhere/log.jsonl
 refused 'exists already' '--log with a file that is there' lora-train -m model -o out.d --log my.jsonl train.tok
-refused 'cannot create' '--log in a folder that is not there' lora-train -m model -o out.d --log none/log train.tok
+refused 'missing/log: cannot create: the folder missing does not exist' '--log in a folder that is not there' lora-train -m model -o out.d --log missing/log train.tok
 refused 'is the input' '--log that is an input' lora-train -m model -o out.d --log train.tok train.tok
 run lora-train -q -j 1 -m model -o piped --steps 2 --log - train.tok
 is "$(grep -c '"type":"step"' out)" 2 '--log - is stdout'
@@ -326,7 +326,8 @@ done
 run lora-train -f -m model -o rank --adapter rank train.tok
 is_status 1 'the output is --adapter'
 ok 'inputs are not touched' diff -r model before
-refused 'cannot make the folder' 'a folder in a file' lora-train -j 1 -m model -o file.txt/out train.tok
+refused 'missing/out: cannot make the folder: the folder missing does not exist' 'a folder below one that is not there' lora-train -j 1 -m model -o missing/out train.tok
+refused 'cannot make the folder: file.txt is not a folder' 'a folder in a file' lora-train -j 1 -m model -o file.txt/out train.tok
 mkdir read-only && chmod 555 read-only
 if [ "$(id -u)" = 0 ]; then
     skip 'root may write anywhere'

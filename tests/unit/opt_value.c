@@ -138,6 +138,8 @@ static void test_store(void)
     struct opt_list list = {0, NULL};
     struct opt ranged = {OPT_COUNT, 0, "n", &n, "N", "", .min = 1, .max = 10, .given = &given};
     struct opt plain = {OPT_COUNT, 0, "n", &n, "N", ""};
+    struct opt large = {OPT_COUNT, 0, "n", &n, "N", "", .min = 1, .max = 1e15};
+    struct opt bytes = {OPT_SIZE, 0, "n", &n, "SIZE", "", .min = 1, .max = 1e6};
     struct opt real_one = {OPT_REAL, 0, "x", &x, "X", "", .min = -1, .max = 1};
     struct opt string = {OPT_STRING, 0, "s", &s, "S", ""};
     struct opt switched = {OPT_FLAG, 0, "f", &flag, NULL, ""};
@@ -146,16 +148,25 @@ static void test_store(void)
 
     e = (struct err)ERR_INIT;
     is_int(opt_store(&ranged, "11", &e), -1, "above the range");
-    is_str(e.text, "'11' is outside 1..10", "and the range is named");
+    is_str(e.text, "'11' is not a whole number from 1 to 10", "and the range is named");
     ok(!given && n == 0, "a refused value changes nothing");
     e = (struct err)ERR_INIT;
     ok(opt_store(&ranged, "10", &e) == 0 && n == 10 && given, "the bound itself is fine, and given is set");
     is_int(opt_store(&plain, "-1", &e), -1, "without a range, negative is refused");
-    is_str(e.text, "'-1' is negative", "and that is the reason");
+    is_str(e.text, "'-1' is not a whole number from 0 on", "and that is the reason");
     e = (struct err)ERR_INIT;
     ok(opt_store(&real_one, "-0.5", &e) == 0 && x == -0.5, "a real in its range");
     is_int(opt_store(&real_one, "1.01", &e), -1, "a real outside");
-    is_str(e.text, "'1.01' is outside -1..1", "and the range is named");
+    is_str(e.text, "'1.01' is not a number from -1 to 1", "and the range is named");
+    e = (struct err)ERR_INIT;
+    is_int(opt_store(&ranged, "two", &e), -1, "a word for a number");
+    is_str(e.text, "'two' is not a whole number from 1 to 10", "the range is named, too");
+    e = (struct err)ERR_INIT;
+    is_int(opt_store(&large, "0", &e), -1, "a large range");
+    is_str(e.text, "'0' is not a whole number from 1 to 1000000000000000", "is written out");
+    e = (struct err)ERR_INIT;
+    is_int(opt_store(&bytes, "99999999999T", &e), -1, "a size beyond what there is");
+    is_str(e.text, "'99999999999T' is not a size such as 512M or 4GiB from 1 to 1000000 bytes", "gets its range in bytes");
     e = (struct err)ERR_INIT;
     ok(opt_store(&string, "text", &e) == 0 && !strcmp(s, "text"), "a string");
     ok(opt_store(&switched, NULL, &e) == 0 && flag, "a flag");

@@ -81,7 +81,7 @@ static void test_files(void)
     is_str(contents("a"), "three", "to the new contents");
 
     is_int(write_file("no/such/dir", false, ""), -1, "a missing folder");
-    is_str(e.text, "no/such/dir: cannot create a file beside it: No such file or directory", "is named");
+    is_str(e.text, "no/such/dir: cannot create a file beside it: the folder no/such does not exist", "is named");
     is_int(write_file(".", true, ""), -1, "a folder is no file");
     is_int(write_file("/dev/null", false, "x"), 0, "a device is written directly");
     ok(stat("/dev/null", &st) == 0 && S_ISCHR(st.st_mode), "and stays a device");

@@ -136,10 +136,20 @@ static void test_damage(void)
         d[bit / 8] ^= (unsigned char)(1 << bit % 8);
     }
     is_int(passed, 0, "300 of 300 random bit flips are noticed");
-    unsigned char *longer = mem_zalloc(size + 8, 1);
+    unsigned char *longer = mem_zalloc(2 * size, 1); /* zeros behind it, then a second file */
+    char want[200];
     memcpy(longer, d, size);
-    ok(!opens(longer, size + 8, &e), "bytes after the end: %s", e.text);
+    for (size_t more = 1; more <= 16; more += 5) {
+        snprintf(want, sizeof want, "the token file ends at byte %zu, but %zu bytes come after its end", size, more);
+        ok(!opens(longer, size + more, &e) && strstr(e.text, want), "bytes after the end: %s", e.text);
+    }
+    memcpy(longer + size, d, size);
+    snprintf(want, sizeof want, "the token file ends at byte %zu, but %zu bytes come after its end", size, size);
+    ok(!opens(longer, 2 * size, &e) && strstr(e.text, want), "one file behind another: %s", e.text);
+    longer[100] ^= 1;
+    ok(!opens(longer, 2 * size, &e) && strstr(e.text, "damaged"), "a damaged file and another: %s", e.text);
     free(longer);
+    ok(!opens(d, size - 8, &e) && strstr(e.text, "truncated"), "a file cut short: %s", e.text);
     free(d);
 }
 
