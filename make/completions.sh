@@ -4,17 +4,21 @@ set -eu
 tool=$1
 name=$(basename "$tool")
 "$tool" --options | awk -F'\t' -v name="$name" '
-    function values(arg, type) {
-        if (type == "choice")                 { gsub(/\|/, " ", arg); return "COMPREPLY=($(compgen -W \"" arg "\" -- \"$word\"))" }
-        if (arg ~ /^auto\|cpu/)               return "COMPREPLY=($(compgen -W \"auto cpu cuda\" -- \"$word\"))"
-        if (arg ~ /DIR/)                      return "COMPREPLY=($(compgen -d -- \"$word\"))"
-        if (type == "string" || type == "list") return "COMPREPLY=($(compgen -f -- \"$word\"))"
+    function reply(action) { return "COMPREPLY=($(compgen " action " -- \"$word\"))" }
+    function values(arg, type, words) {
+        if (words && arg ~ /,/)  # a list: the part behind the last comma
+            return "COMPREPLY=($(compgen -P \"${word%\"${word##*,}\"}\" -W \"" words "\" -- \"${word##*,}\"))"
+        if (words)                            return reply("-W \"" words "\"" (arg ~ /FILE/ ? " -f" : ""))
+        if (type == "choice")                 { gsub(/\|/, " ", arg); return reply("-W \"" arg "\"") }
+        if (arg ~ /^auto\|cpu/)               return reply("-W \"auto cpu cuda\"")
+        if (arg ~ /DIR/)                      return reply("-d")
+        if (type == "string" || type == "list") return reply("-f")
         return "COMPREPLY=()"
     }
     {
         all = all (all ? " " : "") $2 ($1 ? " " $1 : "")
         if ($4 != "flag")
-            cases = cases "        " ($1 ? $1 "|" : "") $2 ") " values($3, $4) "; return ;;\n"
+            cases = cases "        " ($1 ? $1 "|" : "") $2 ") " values($3, $4, $6) "; return ;;\n"
     }
     END {
         f = "_finetools_" name

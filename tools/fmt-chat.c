@@ -23,7 +23,7 @@ static struct {
 } o = {.format = "auto", .train = "assistant", .records = OPT_RANGE_ALL};
 
 static const struct opt options[] = {
-    {OPT_STRING, 't', "template", &o.template, "NAME|FILE", "built-in template or a .jinja file (the model's own)"},
+    {OPT_STRING, 't', "template", &o.template, "NAME|FILE", "built-in template or a .jinja file (the model's own)", .words = chat_template_names},
     {OPT_CHOICE, 'F', "format", &o.format, CHAT_DATA_FORMATS, "what the records are; auto looks at their keys (auto)"},
     {OPT_STRING, 0, "system", &o.system, "TEXT", "system message for conversations that have none"},
     {OPT_CHOICE, 0, "train", &o.train, "assistant|last|all", "which turns bear loss (assistant)"},

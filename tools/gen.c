@@ -15,6 +15,7 @@
 #include "model/lora.h"
 #include "model/respond.h"
 #include "model/respond_batch.h"
+#include "text/chat.h"
 #include "text/chat_history.h"
 #include "text/utf8.h"
 
@@ -31,7 +32,7 @@ static struct {
 
 static const struct opt options[] = {
     {OPT_LIST, 'a', "adapter", &o.adapters, "DIR", "apply this adapter without merging it; may be given several times"},
-    {OPT_STRING, 't', "template", &o.template_name, "NAME|FILE", "chat template (the model's own)"},
+    {OPT_STRING, 't', "template", &o.template_name, "NAME|FILE", "chat template (the model's own)", .words = chat_template_names},
     {OPT_STRING, 0, "batch", &o.batch, "FILE", "answer every record of this JSON or JSONL file"},
     {OPT_RANGE, 0, "records", &o.records, "FROM-TO", "answer only these records of the batch, counted from 1 (all)", .given = &o.has_records},
     {OPT_COUNT, 0, "parallel", &o.parallel, "N", "records of a batch that run together (16)", .min = 1, .max = MATMUL_FEW_ROWS},

@@ -108,6 +108,9 @@ void help_options(const struct cli_tool *tool, FILE *to)
             continue;
         if (o->short_name)
             fprintf(to, "-%c", o->short_name);
-        fprintf(to, "\t--%s\t%s\t%s\t%s\n", o->long_name, o->arg ? o->arg : "", types[o->type], o->help);
+        fprintf(to, "\t--%s\t%s\t%s\t%s\t", o->long_name, o->arg ? o->arg : "", types[o->type], o->help);
+        for (const char *const *w = o->words ? o->words() : NULL; w && *w; w++)
+            fprintf(to, "%s%s", w == o->words() ? "" : " ", *w);
+        fputc('\n', to);
     }
 }

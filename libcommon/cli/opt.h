@@ -51,6 +51,7 @@ struct opt {
     const char *help; /* one line, default in brackets at its end; goes into --help, the man page and completions */
     double min, max;  /* OPT_COUNT, OPT_SIZE, OPT_REAL; both 0: no bound but >= 0 */
     bool *given;      /* optional: set when the option was on the command line */
+    const char *const *(*words)(void); /* optional: names that may stand there beside other text, NULL-terminated; for completions */
 };
 
 #define OPT_END {.type = OPT_LAST}

@@ -38,6 +38,7 @@ struct layer_work {
 };
 
 struct linear *layer_linear(struct layer *ly, int i); /* LAYER_Q ... */
+const char *layer_linear_name(int i);                 /* "q_proj" ... */
 bool layer_trains(const struct layer *ly);
 
 /* Which gradients of activations a layer's backward pass forms, from what is trained in it and `below` it. */

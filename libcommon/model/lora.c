@@ -5,9 +5,11 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/buf.h"
 #include "base/mem.h"
 #include "base/rng.h"
 #include "format/model_folder.h"
+#include "model/layer.h"
 #include "model/lora_modules.h"
 #include "model/param.h"
 
@@ -52,6 +54,14 @@ static int compare_text(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
+const char *const *lora_target_names(void)
+{
+    static const char *names[LAYER_LINEARS + 2] = {"all-linear"};
+    for (int i = 0; i < LAYER_LINEARS; i++)
+        names[i + 1] = layer_linear_name(i);
+    return names;
+}
+
 static void add_target(struct adapter_config *c, const char *name, size_t len)
 {
     for (int i = 0; i < c->n_targets; i++)
@@ -67,6 +77,16 @@ static bool name_matches(const char *target, const char *module)
     return n <= k && !strcmp(module + k - n, target) && (n == k || module[k - n - 1] == '.');
 }
 
+static int unknown_name(const char *name, struct err *e)
+{
+    struct buf all = BUF_INIT;
+    for (int i = 0; i < LAYER_LINEARS; i++)
+        buf_printf(&all, "%s%s", i ? ", " : "", layer_linear_name(i));
+    err_set(e, "--targets: no linear module of the model is named '%s'; there are %s", name, buf_str(&all));
+    buf_release(&all);
+    return -1;
+}
+
 /* Every name that was asked for must be a linear module: a misspelt one would otherwise be left out in silence. */
 static int check_names(const struct adapter_config *c, struct linear **linears, int n, struct err *e)
 {
@@ -75,8 +95,7 @@ static int check_names(const struct adapter_config *c, struct linear **linears, 
         while (j < n && !name_matches(c->targets[i], linears[j]->module))
             j++;
         if (j == n)
-            return err_set(e, "--targets: no linear module of the model is named '%s'; there are q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj",
-                           c->targets[i]);
+            return unknown_name(c->targets[i], e);
     }
     return 0;
 }

@@ -29,6 +29,8 @@ struct lora_options {
     const char *base;    /* for adapter_config.json's base_model_name_or_path */
 };
 
+const char *const *lora_target_names(void); /* all-linear, and each linear's last part; NULL-terminated */
+
 struct lora_set;
 
 struct lora_set *lora_attach(struct model *m, const struct lora_options *o, struct err *e) MUST_CHECK;

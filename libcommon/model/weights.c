@@ -19,6 +19,11 @@ static const struct linear_slot { const char *name; enum dim out, in; enum bias 
     {"mlp.down_proj", DIM_HIDDEN, DIM_FFN, BIAS_MLP},
 };
 
+const char *layer_linear_name(int i)
+{
+    return strrchr(LINEARS[i].name, '.') + 1;
+}
+
 static const struct norm_slot { const char *name; size_t offset; enum dim size; bool qk; } NORMS[] = {
     {"input_layernorm.weight", offsetof(struct layer, attn_norm), DIM_HIDDEN, false},
     {"post_attention_layernorm.weight", offsetof(struct layer, mlp_norm), DIM_HIDDEN, false},

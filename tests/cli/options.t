@@ -95,6 +95,30 @@ for tool in $(tools); do
     fi
 done
 
+# Values: names from the program itself, and files where a file may stand.
+complete_value() { # TOOL OPTION BEGINNING
+    bash -c '. "$1"; COMP_WORDS=("$2" "$3" "$4") COMP_CWORD=2; _finetools_${2//-/_}; printf "%s\n" "${COMPREPLY[@]}"' - \
+        "$BUILD/completions/$1" "$@" | sort | tr '\n' ' '
+}
+if command -v bash >/dev/null; then
+    : >mine.jinja
+    for tool in fmt-chat gen; do
+        for option in -t --template; do
+            is "$(complete_value $tool $option llama)" 'llama2 llama3 ' "$tool $option: built-in templates are completed"
+            is "$(complete_value $tool $option m)" "$({ fmt-chat --list-templates | grep ^m; echo; ls -d m*; } | grep . | sort | tr '\n' ' ')" \
+                "$tool $option: files, too"
+        done
+        is "$(complete_value $tool --template '' | tr ' ' '\n' | sort >all; fmt-chat --list-templates | sort | comm -23 - all)" '' \
+            "$tool --template: every built-in one"
+    done
+    is "$(complete_value lora-train --targets all)" 'all-linear ' 'lora-train --targets: all-linear'
+    is "$(complete_value lora-train --targets '')" 'all-linear down_proj gate_proj k_proj o_proj q_proj up_proj v_proj ' 'the modules, and no files'
+    is "$(complete_value lora-train --targets q_proj,v)" 'q_proj,v_proj ' 'a list of them goes on'
+    is "$(complete_value lora-train --bias l)" 'lora_only ' 'choices'
+else
+    skip 'no bash' 14
+fi
+
 # Runs beside others: threads wait asleep, not spinning (libcommon/base/threads.c). libgomp tells what it read.
 spins() {
     env -u OMP_WAIT_POLICY OMP_DISPLAY_ENV=verbose "$@" "$tool" --version 2>&1 | sed -n "s/.*GOMP_SPINCOUNT = '\(.*\)'.*/\1/p"
