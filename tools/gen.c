@@ -15,9 +15,8 @@
 #include "model/lora.h"
 #include "model/respond.h"
 #include "model/respond_batch.h"
+#include "model/respond_chat.h"
 #include "text/chat.h"
-#include "text/chat_history.h"
-#include "text/utf8.h"
 
 enum { DEFAULT_TOKENS = 1024 };
 
@@ -83,9 +82,7 @@ static void flush(void)
 
 static int print_text(void *arg, size_t request, const char *text, size_t len)
 {
-    (void)request;
-    if (arg)
-        buf_add(arg, text, len);
+    (void)arg, (void)request;
     fwrite(text, 1, len, stdout);
     flush();
     return stop_requested() ? -1 : 0;
@@ -98,16 +95,6 @@ static int print_end(void *arg, size_t request, enum generate_end why, int64_t n
     putchar('\n');
     flush();
     return 0;
-}
-
-/* The answer goes to stdout and, when wanted, into copy. */
-static void answer(struct responder *r, const struct token_list *ids, uint64_t stream, struct buf *copy)
-{
-    struct err e = ERR_INIT;
-    struct respond_sink sink = {copy, print_text, print_end};
-    tokens.prompt += (int64_t)ids->n;
-    if (responder_run(r, ids, 1, stream, &sink, &e) < 0)
-        die_err(&e);
 }
 
 static void answer_prompt(struct responder *r, const char *text, size_t len, uint64_t stream)
@@ -127,7 +114,9 @@ static void answer_prompt(struct responder *r, const char *text, size_t len, uin
     }
     if (result < 0)
         die_err(&e);
-    answer(r, &ids, stream, NULL);
+    tokens.prompt += (int64_t)ids.n;
+    if (responder_run(r, &ids, 1, stream, &(struct respond_sink){NULL, print_text, print_end}, &e) < 0)
+        die_err(&e);
     token_list_release(&ids);
 }
 
@@ -143,66 +132,43 @@ static void answer_stdin(struct responder *r)
     buf_release(&text);
 }
 
-/* /reset, /system TEXT, /quit or /exit. False at the end. */
-static bool command(const char *line, struct chat_history *h)
+/* Ctrl-C ends the answer, not the chat. */
+static void begin_answer(void *arg, int64_t prompt_tokens)
 {
-    if (!strcmp(line, "/quit") || !strcmp(line, "/exit"))
-        return false;
-    if (!strncmp(line, "/system", 7) && (line[7] == ' ' || !line[7]))
-        chat_history_system(h, line[7] ? line + 8 : NULL);
-    else if (!strcmp(line, "/reset"))
-        chat_history_reset(h);
-    else
-        msg_error("%s: unknown command; there are /reset, /system TEXT and /quit", line);
-    return true;
+    (void)arg;
+    tokens.prompt += prompt_tokens;
+    stop_hold_interrupt();
 }
 
-/* A question that does not render, or no longer fits, leaves the conversation as it was. Ctrl-C ends the answer, which stays as far as it was shown. */
-static void chat_turn(struct responder *r, struct chat_history *h, const char *line, uint64_t stream)
+static void finish_answer(void *arg)
 {
-    struct err e = ERR_INIT;
-    struct token_list ids = {0};
-    struct buf reply = BUF_INIT;
-    json_t *sample = chat_history_ask(h, line);
-    if (responder_prompt(r, sample, &ids, &e) < 0) {
-        msg_error("%s", e.text);
-        chat_history_take_back(h);
-    } else {
-        stop_hold_interrupt();
-        answer(r, &ids, stream, &reply);
-        if (stop_release_interrupt())
-            print_end(NULL, 0, GENERATE_CUT, 0);
-        chat_history_answer(h, buf_str(&reply), reply.len);
-    }
-    json_decref(sample);
-    token_list_release(&ids);
-    buf_release(&reply);
+    if (stop_release_interrupt())
+        print_end(arg, 0, GENERATE_CUT, 0);
 }
 
 static void chat(struct responder *r)
 {
+    const struct respond_chat_sink sink = {{NULL, print_text, print_end}, begin_answer, finish_answer};
+    struct respond_chat *c = respond_chat_new(r, &sink);
+    enum respond_chat_result result = RESPOND_CHAT_DONE;
     char *line = NULL;
     size_t cap = 0;
-    ssize_t n;
-    uint64_t turn = 0;
-    struct chat_history *h = chat_history_new();
-    for (;;) {
+    while (result != RESPOND_CHAT_QUIT) {
+        struct err e = ERR_INIT;
         fputs("> ", stderr);
-        if ((n = getline(&line, &cap, stdin)) < 0)
+        ssize_t n = getline(&line, &cap, stdin);
+        if (n < 0)
             break;
         while (n && (line[n - 1] == '\n' || line[n - 1] == '\r'))
             line[--n] = 0;
-        if (line[0] == '/') {
-            if (!command(line, h))
-                break;
-        } else if (utf8_valid(line, (size_t)n) < (size_t)n) {
-            msg_error("that line is not valid UTF-8");
-        } else if (n) {
-            chat_turn(r, h, line, turn++);
-        }
+        result = respond_chat_line(c, line, (size_t)n, &e);
+        if (result == RESPOND_CHAT_FAILED)
+            die_err(&e);
+        if (result == RESPOND_CHAT_REFUSED)
+            msg_error("%s", e.text);
     }
     free(line);
-    chat_history_free(h);
+    respond_chat_free(c);
 }
 
 static void batch(struct responder *r)
