@@ -26,6 +26,7 @@ struct chat_rendered {
     struct buf text;
     struct chat_span *spans;
     size_t n_spans, cap_spans;
+    size_t stop;         /* bytes at the end that the template does not put out: the end of an answer that it leaves without one */
 };
 
 struct chat_options {

@@ -11,6 +11,7 @@ struct chat_source {
     struct jinja *jinja;
     char *prompt; /* what add_generation_prompt adds to a conversation that ends with a user; "" when it adds nothing */
     char *header; /* what stands before an assistant's content in its own turn; NULL: not known */
+    bool role_ends; /* an assistant's turn has no end of its own: the token that begins the next message's turn ends it (GLM-4) */
 };
 
 struct chat_template {
@@ -41,7 +42,8 @@ size_t chat_special_at(const struct chat_template *t, const char *s, size_t len)
 json_t *chat_prepare_messages(const json_t *messages, const char *system, struct err *e) MUST_CHECK;
 int chat_run(const struct chat_template *t, const struct chat_source *s, const json_t *sample, json_t *messages, bool prompt, int64_t now,
              struct jinja_output *out, struct err *e) MUST_CHECK;
-void chat_probe(struct chat_template *t, struct chat_source *s); /* fills prompt, header and, for the first source, turn_ends */
+void chat_probe(struct chat_template *t, struct chat_source *s); /* fills prompt, header, role_ends, and adds to turn_ends */
+bool chat_is_bos(const struct chat_template *t, const char *s, size_t n); /* the bos_token, and not also the eos_token */
 const struct chat_source *chat_source_for(const struct chat_template *t, const json_t *sample);
 
 /* An error when nothing of the tools, of a message's tool calls or of a message reaches the output (system messages and reasoning aside). */

@@ -4,6 +4,7 @@
  *     header   what the generation prompt would have put there: given to the model, not written by it
  *     body     everything between, the template's own syntax around tool calls and reasoning included
  *     end      the last control token of the turn (<|im_end|>, </s>): the model must write it to stop
+ *              where turns have none (GLM-4), the token of the next message's role behind it, and at the end of the text one that is added
  *     rest     a line break and the like: not trained
  * Where a template has {% generation %} blocks, these decide instead. */
 #include <stdlib.h>
@@ -61,7 +62,7 @@ static size_t body_start(const struct chat_source *s, const char *text, size_t f
     return shared || !answer ? from + shared : limit;
 }
 
-static bool is_start_token(const struct chat_template *t, const char *s, size_t n)
+bool chat_is_bos(const struct chat_template *t, const char *s, size_t n)
 {
     const char *bos = json_string_value(json_object_get(t->tokens, "bos_token")), *eos = json_string_value(json_object_get(t->tokens, "eos_token"));
     return bos && strlen(bos) == n && !memcmp(bos, s, n) && !(eos && !strcmp(bos, eos));
@@ -73,7 +74,7 @@ static size_t last_token(const struct chat_template *t, const char *text, size_t
     size_t end = SIZE_MAX;
     for (size_t i = from; i < to;) {
         size_t n = chat_special_at(t, text + i, to - i);
-        if (n && !is_start_token(t, text + i, n))
+        if (n && !chat_is_bos(t, text + i, n))
             end = i + n;
         i += n ? n : 1;
     }
@@ -132,7 +133,7 @@ static bool stretch_range(const struct chat_template *t, const struct chat_sourc
     *start = in_loop ? body_start(s, text, from, content == SIZE_MAX ? to : content, answer && content != SIZE_MAX) : content;
     if (content_end < *start)
         content_end = *start;
-    *end = last_token(t, text, content_end, to);
+    *end = s->role_ends ? SIZE_MAX : last_token(t, text, content_end, to);
     if (*end == SIZE_MAX && last < out->n_spans)
         *end = end_behind(t, out, last);
     if (*end == SIZE_MAX)
@@ -249,6 +250,25 @@ static void train_all(struct mask *m, const struct chat_template *t)
     train_range(m, has ? n : 0, m->out->text.len);
 }
 
+/* Where the next role's token would end the answer and there is no next message: the end of the text, or else that token. Makers of
+ * such models train both, and their models stop at both. */
+static void add_stop(struct mask *m, const struct chat_template *t, const struct chat_source *s, const json_t *messages)
+{
+    struct chat_rendered *r = m->r;
+    const char *stop = json_string_value(json_object_get(t->tokens, "eos_token"));
+    if (!s->role_ends || !m->n || m->trained[m->n - 1].end < r->text.len || !wants_training(json_array_get(messages, json_array_size(messages) - 1)))
+        return;
+    for (size_t k = 0; k < t->n_turn_ends; k++) {
+        size_t n = strlen(t->turn_ends[k]);
+        if (n <= r->text.len && !memcmp(r->text.data + r->text.len - n, t->turn_ends[k], n) && !r->spans[r->n_spans - 1].data)
+            return;
+    }
+    stop = stop && *stop ? stop : t->turn_ends[0];
+    r->stop = strlen(stop);
+    buf_add_str(&r->text, stop);
+    span_add(r, (struct chat_span){r->text.len - r->stop, r->text.len, true, false});
+}
+
 int chat_mask(const struct chat_template *t, const struct chat_source *s, const json_t *messages, const struct chat_options *o, const struct jinja_output *out,
               struct chat_rendered *r, struct err *e)
 {
@@ -258,6 +278,7 @@ int chat_mask(const struct chat_template *t, const struct chat_source *s, const 
         buf_clear(&r->text);
     buf_add(&r->text, buf_str(&out->text), out->text.len);
     r->n_spans = 0;
+    r->stop = 0;
     if (!o->generation_prompt && o->train == CHAT_TRAIN_ALL)
         train_all(&m, t);
     else if (!o->generation_prompt && jinja_has_generation(s->jinja))
@@ -265,6 +286,8 @@ int chat_mask(const struct chat_template *t, const struct chat_source *s, const 
     else if (!o->generation_prompt)
         train_turns(&m, t, s, messages, from);
     make_spans(&m);
+    if (!o->generation_prompt)
+        add_stop(&m, t, s, messages);
     free(m.trained);
     if (m.n || o->generation_prompt)
         return 0;

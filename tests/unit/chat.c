@@ -233,6 +233,56 @@ static void test_shapes(void)
                  "{'[[thinking': 'r', 'role': 'assistant', 'reasoning': 'r', 'reasoning_content': 'r]]'}", "nulls go, reasoning has all its names");
 }
 
+/* Answers that are ended by the next role's token. */
+#define GLM "[gMASK]<sop>{% for m in messages %}{% if m.role == 'tool' %}<|observation|>{% else %}<|{{ m.role }}|>{% endif %}{{ '\n' + m.content }}" \
+    "{% for c in m.tool_calls or [] %}{{ '\n<tool_call>' + c.function.name }}</tool_call>{% endfor %}{% endfor %}" \
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+#define CALL "{\"messages\": [{\"role\": \"user\", \"content\": \"Q\"}, {\"role\": \"assistant\", \"content\": \"C\", \"tool_calls\": [{\"function\": {\"name\": " \
+    "\"f\"}}]}, {\"role\": \"tool\", \"content\": \"r\"}, {\"role\": \"assistant\", \"content\": \"A\"}]}"
+
+static void test_role_ends(void)
+{
+    const struct chat_options train = {0}, last = {.train = CHAT_TRAIN_LAST}, all = {.train = CHAT_TRAIN_ALL}, prompt = {.generation_prompt = true};
+    check_source(GLM, plain_turns, &train, "[gMASK]<sop><|user|>\nHi<|assistant|>[[\nHello<|user|>]]\nQ<|assistant|>[[\nA<|user|>]]",
+                 "the next role's token is trained; with no eos_token known, the last answer gets it, too");
+    check_source(GLM, CALL, &train,
+                 "[gMASK]<sop><|user|>\nQ<|assistant|>[[\nC\n<tool_call>f</tool_call><|observation|>]]\nr<|assistant|>[[\nA<|user|>]]", "a tool's role, too");
+    check_source(GLM, plain_turns, &last, "[gMASK]<sop><|user|>\nHi<|assistant|>\nHello<|user|>\nQ<|assistant|>[[\nA<|user|>]]", "the last turn only");
+    check_source(GLM, plain_turns, &all, "[[[gMASK]<sop><|user|>\nHi<|assistant|>\nHello<|user|>\nQ<|assistant|>\nA<|user|>]]", "all text");
+    check_source(GLM, "{\"messages\": [" TURNS ", {\"role\": \"user\", \"content\": \"more\"}]}", &last,
+                 "[gMASK]<sop><|user|>\nHi<|assistant|>\nHello<|user|>\nQ<|assistant|>[[\nA<|user|>]]\nmore", "nothing is added behind a user's turn");
+    check_source(GLM, prompt_turn, &prompt, "[gMASK]<sop><|user|>\nHi<|assistant|>", "nor to a prompt");
+    check_source(GLM, "{\"messages\": [{\"role\": \"user\", \"content\": \"Q\"}, {\"role\": \"assistant\", \"content\": \"a<|user|>\"}]}", &train,
+                 "[gMASK]<sop><|user|>\nQ<|assistant|>[[\na<|user|><|user|>]]", "a token in the answer's own text ends nothing");
+    check_source(GLM, "{\"messages\": [" TURNS ", {\"role\": \"user\", \"content\": \"Q\"}, {\"role\": \"assistant\", \"content\": \"b\", \"weight\": 0}]}", &train,
+                 "[gMASK]<sop><|user|>\nHi<|assistant|>[[\nHello<|user|>]]\nQ<|assistant|>[[\nA<|user|>]]\nQ<|assistant|>\nb",
+                 "an answer that bears no loss gets no end");
+    char dir[] = "/tmp/chat-XXXXXX";
+    struct err e = ERR_INIT;
+    if (!mkdtemp(dir)) {
+        ok(false, "cannot make %s", dir);
+        return;
+    }
+    char *config = file_join(dir, "tokenizer_config.json"), *source = file_join(dir, "chat_template.jinja");
+    static const char tokens[] = "{\"eos_token\": \"<|endoftext|>\"}";
+    struct chat_template *t = NULL;
+    if (file_write(config, tokens, strlen(tokens), &e) == 0 && file_write(source, GLM, strlen(GLM), &e) == 0)
+        t = chat_template_open(NULL, dir, &e);
+    if (!ok(t != NULL, "a model folder with such a template %s", e.text))
+        return;
+    check_with(t, plain_turns, &train, true, "[gMASK]<sop><|user|>\n{Hi}<|assistant|>[[\n{Hello}<|user|>]]\n{Q}<|assistant|>[[\n{A}<|endoftext|>]]",
+               "the end of text is trained behind the last answer");
+    const char *const *ends = chat_template_turn_ends(t);
+    ok(ends[0] && ends[1] && ends[2] && !ends[3] && !strcmp(ends[0], "<|user|>") && !strcmp(ends[1], "<|observation|>") && !strcmp(ends[2], "<|endoftext|>"),
+       "generation stops at each of them");
+    chat_template_close(t);
+    remove(config);
+    remove(source);
+    remove(dir);
+    free(config);
+    free(source);
+}
+
 static void test_open(void)
 {
     struct err e = ERR_INIT;
@@ -266,7 +316,7 @@ static const char *golden_text(struct chat_template *t, const json_t *sample, bo
     int result = chat_render(t, sample, &o, &r, &e);
     bool empty = result < 0 && !strncmp(e.text, "nothing to train", 16); /* the text is empty */
     if (result == 0 || empty)
-        sha256_hex(buf_str(&r.text), r.text.len, hex);
+        sha256_hex(buf_str(&r.text), r.text.len - r.stop, hex);
     hex[16] = 0;
     chat_rendered_release(&r);
     return result == 0 || empty ? hex : NULL;
@@ -351,6 +401,7 @@ int main(void)
     test_builtins();
     test_which();
     test_shapes();
+    test_role_ends();
     test_open();
     test_goldens();
     return tap_end();
