@@ -6,7 +6,8 @@ Writes into tokenizer/ beside this script:
   strings.json  fragments from which the strings are made
   NAME.sums   for each hundred strings, the first 16 digits of the SHA-256 of their ids and decoded texts
 also for DATA/tokenizers/{llama2,llama3,qwen3}/tokenizer.json and SMOLLM2/tokenizer.json when given, whose files are not
-in the tree. The strings follow from their number by the rule of text_of(), which tests/unit/tokenizer_golden.c says again in C."""
+in the tree. Run again, it writes the same bytes. The strings follow from their number by the rule of text_of(), which tests/unit/tokenizer_golden.c says again in C."""
+import collections
 import hashlib
 import json
 import os
@@ -111,8 +112,18 @@ def corpus():
         yield "".join(FRAGMENTS[Draw(i * 64 + k).below(24)] for k in range(30))
 
 
-def train(size, normalizer=None, pre_tokenizer=None, decoder=None, post=None, tokens=(), alphabet=(), limit=60, model=None, **options):
-    """A trained tokenizer as a dict; `model` overrides fields of the result."""
+def frequent(tokenizer, most):
+    """The most frequent characters of the corpus. The trainer draws lots among equally frequent ones; this takes the first by number."""
+    counts = collections.Counter()
+    for text in corpus():
+        text = tokenizer.normalizer.normalize_str(text) if tokenizer.normalizer else text
+        for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(text) if tokenizer.pre_tokenizer else [(text, None)]:
+            counts.update(word)
+    return sorted(counts, key=lambda c: (-counts[c], c))[:most]
+
+
+def train(size, normalizer=None, pre_tokenizer=None, decoder=None, post=None, tokens=(), alphabet=(), limit=60, model=None, first=(), **options):
+    """A trained tokenizer as a dict; `model` overrides fields of the result, `first` are pieces that get the first ids."""
     tokenizer = Tokenizer(models.BPE(**options))
     if normalizer:
         tokenizer.normalizer = normalizer
@@ -124,10 +135,17 @@ def train(size, normalizer=None, pre_tokenizer=None, decoder=None, post=None, to
         tokenizer.post_processor = post
     special = [o for o in [options.get("unk_token")] if o]
     glue = {key: options[key] for key in ("continuing_subword_prefix", "end_of_word_suffix") if key in options}
-    trainer = trainers.BpeTrainer(vocab_size=size, show_progress=False, initial_alphabet=list(alphabet), limit_alphabet=max(limit, len(alphabet)),
-                                  special_tokens=special, **glue)
+    letters = list(alphabet) or frequent(tokenizer, limit)
+    trainer = trainers.BpeTrainer(vocab_size=size, show_progress=False, initial_alphabet=letters, limit_alphabet=max(limit, len(letters)),
+                                  special_tokens=special + list(first), **glue)
     tokenizer.train_from_iterator(corpus(), trainer)
     out = json.loads(tokenizer.to_str())
+    if glue and not first:
+        # The trainer numbers the pieces of one character with a prefix or suffix in the order of a hash table, another one each time,
+        # and equal counts are merged by number: trained again with these pieces given in order, the result is always the same.
+        affix = "".join(glue.values())
+        pieces = sorted(piece for piece in out["model"]["vocab"] if affix in piece and len(piece) == len(affix) + 1)
+        return train(size, normalizer, pre_tokenizer, decoder, post, tokens, alphabet, limit, model, pieces, **options)
     out["model"].update(model or {})
     out["added_tokens"] = list(tokens)
     return out
