@@ -11,11 +11,12 @@
 enum { NONE, OPTIONAL, ALWAYS };
 enum window_rule { WINDOW_NONE, WINDOW_ALL, WINDOW_TOP_LAYERS };
 
-/* One row per model_type: the defaults of its config class in transformers 5.23 and what distinguishes its layers. */
+/* One row per model_type: the defaults of its config class in transformers 5.23 and what distinguishes its layers. The sizes that make
+ * a model what it is have defaults there, too (those of one published model); here they must be given. */
 static const struct family {
     const char *type;
-    int64_t vocab, hidden, ffn, max_positions;
-    int layers, heads, kv_heads;   /* kv_heads 0: as many as heads */
+    int64_t max_positions;
+    int kv_heads;                  /* 0: as many as heads */
     int head_dim;                  /* 0: hidden / heads */
     bool null_kv_heads, null_head_dim; /* null is allowed and means heads, hidden / heads */
     int qkv_bias, o_bias, mlp_bias;    /* OPTIONAL: as attention_bias, mlp_bias say */
@@ -24,72 +25,15 @@ static const struct family {
     int bos, eos;
 } FAMILIES[] = {
     /* models/llama/configuration_llama.py: attention_bias adds one to q, k, v and o, mlp_bias to gate, up and down */
-    {"llama", 32000, 4096, 11008, 2048, 32, 32, 0, 0, true, true, OPTIONAL, OPTIONAL, OPTIONAL, false, WINDOW_NONE, 1, 2},
+    {"llama", 2048, 0, 0, true, true, OPTIONAL, OPTIONAL, OPTIONAL, false, WINDOW_NONE, 1, 2},
     /* models/mistral/configuration_mistral.py: never a bias; sliding_window 4096 unless it says null, in every layer */
-    {"mistral", 32000, 4096, 14336, 131072, 32, 32, 8, 0, false, true, NONE, NONE, NONE, false, WINDOW_ALL, 1, 2},
+    {"mistral", 131072, 8, 0, false, true, NONE, NONE, NONE, false, WINDOW_ALL, 1, 2},
     /* models/qwen2/configuration_qwen2.py: q, k, v always have a bias; with use_sliding_window the layers from
      * max_window_layers on (or those that layer_types names) are windowed */
-    {"qwen2", 151936, 4096, 22016, 32768, 32, 32, 32, 0, true, true, ALWAYS, NONE, NONE, false, WINDOW_TOP_LAYERS, -1, -1},
+    {"qwen2", 32768, 32, 0, true, true, ALWAYS, NONE, NONE, false, WINDOW_TOP_LAYERS, -1, -1},
     /* models/qwen3/configuration_qwen3.py: RMSNorm over each q and k head; attention_bias as in llama */
-    {"qwen3", 151936, 4096, 22016, 32768, 32, 32, 32, 128, true, false, OPTIONAL, OPTIONAL, NONE, true, WINDOW_TOP_LAYERS, -1, -1},
+    {"qwen3", 32768, 32, 128, true, false, OPTIONAL, OPTIONAL, NONE, true, WINDOW_TOP_LAYERS, -1, -1},
 };
-
-/* Fields that are read here or in config_rope.c, or that no family above lets change its arithmetic. */
-static const char *const READ_OR_HARMLESS[] = {
-    "model_type", "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
-    "num_key_value_heads", "head_dim", "hidden_act", "rms_norm_eps", "max_position_embeddings", "tie_word_embeddings",
-    "attention_bias", "mlp_bias", "rope_theta", "rope_scaling", "rope_parameters", "original_max_position_embeddings",
-    "partial_rotary_factor", "sliding_window", "use_sliding_window", "max_window_layers", "layer_types", "bos_token_id",
-    "eos_token_id", "pad_token_id", "torch_dtype", "dtype", "initializer_range",
-    /* description */
-    "architectures", "transformers_version", "auto_map", "tokenizer_class", "prefix", "finetuning_task", "task_specific_params",
-    "problem_type", "id2label", "label2id", "num_labels", "is_llama_config", "transformers.js_config", "unsloth_version",
-    "unsloth_fixed", "model_max_length", "max_sequence_length", "processor_class", "license",
-    /* how transformers runs it */
-    "use_cache", "pretraining_tp", "attn_implementation", "gradient_checkpointing", "output_attentions", "output_hidden_states",
-    "return_dict", "return_dict_in_generate", "torchscript", "use_bfloat16", "chunk_size_feed_forward", "remove_invalid_values",
-    "output_scores", "cross_attention_hidden_size", "tie_encoder_decoder", "pruned_heads", "tf_legacy_loss", "neftune_noise_alpha",
-    /* generation settings of older files */
-    "max_length", "min_length", "max_new_tokens", "do_sample", "early_stopping", "num_beams", "num_beam_groups", "diversity_penalty",
-    "temperature", "top_k", "top_p", "typical_p", "min_p", "repetition_penalty", "length_penalty", "no_repeat_ngram_size",
-    "encoder_no_repeat_ngram_size", "bad_words_ids", "num_return_sequences", "forced_bos_token_id", "forced_eos_token_id",
-    "exponential_decay_length_penalty", "suppress_tokens", "begin_suppress_tokens", "sep_token_id", "decoder_start_token_id",
-};
-
-/* Fields that would change the arithmetic unless they are null, false or 0. */
-static const char *const MUST_BE_OFF[] = {
-    "attention_dropout", "attn_pdrop", "resid_pdrop", "embd_pdrop", "hidden_dropout", "rope_interleaved", "use_mrope",
-    "quantization_config", "quantization", "is_encoder_decoder", "add_cross_attention", "is_decoder", "attn_logit_softcapping",
-    "final_logit_softcapping", "use_qk_norm", "residual_dropout",
-};
-
-static bool in_list(const char *key, const char *const *list, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        if (!strcmp(key, list[i]))
-            return true;
-    return false;
-}
-
-static bool is_off(const json_t *v)
-{
-    return json_is_null(v) || json_is_false(v) || (json_is_number(v) && json_number_value(v) == 0);
-}
-
-static void check_keys(struct config_reader *r)
-{
-    const char *key;
-    json_t *value;
-    json_object_foreach(r->object, key, value) {
-        if (*key == '_' || json_is_null(value) ||
-            in_list(key, READ_OR_HARMLESS, sizeof READ_OR_HARMLESS / sizeof *READ_OR_HARMLESS))
-            continue;
-        if (!in_list(key, MUST_BE_OFF, sizeof MUST_BE_OFF / sizeof *MUST_BE_OFF))
-            config_bad_field(r, key, "only fields of a known meaning");
-        else if (!is_off(value))
-            config_bad_field(r, key, "null, false or 0");
-    }
-}
 
 /* A bias that the family never has must not be asked for; one that it may have is as the field says. */
 static bool read_bias(struct config_reader *r, const char *key, int rule)
@@ -102,12 +46,14 @@ static bool read_bias(struct config_reader *r, const char *key, int rule)
 
 static void read_sizes(struct config_reader *r, const struct family *f, struct model_config *c)
 {
-    c->vocab = config_get_int(r, "vocab_size", f->vocab, 1, 1 << 28);
-    c->hidden = config_get_int(r, "hidden_size", f->hidden, 1, 1 << 24);
-    c->ffn = config_get_int(r, "intermediate_size", f->ffn, 1, 1 << 26);
+    c->vocab = config_need_int(r, "vocab_size", 1, 1 << 28);
+    c->hidden = config_need_int(r, "hidden_size", 1, 1 << 24);
+    c->ffn = config_need_int(r, "intermediate_size", 1, 1 << 26);
+    c->layers = (int)config_need_int(r, "num_hidden_layers", 1, 100000);
+    c->heads = (int)config_need_int(r, "num_attention_heads", 1, 1 << 16);
+    if (r->bad)
+        return;
     c->max_positions = config_get_int(r, "max_position_embeddings", f->max_positions, 1, INT64_C(1) << 31);
-    c->layers = (int)config_get_int(r, "num_hidden_layers", f->layers, 1, 100000);
-    c->heads = (int)config_get_int(r, "num_attention_heads", f->heads, 1, 1 << 16);
     bool null_kv = json_is_null(json_object_get(r->object, "num_key_value_heads"));
     int kv_default = f->kv_heads && !null_kv ? f->kv_heads : c->heads;
     c->kv_heads = (int)config_get_int(r, "num_key_value_heads", kv_default, 1, 1 << 16);
@@ -209,7 +155,7 @@ static void read_stored_type(struct config_reader *r, struct model_config *c)
 static void read_fields(struct config_reader *r, const struct family *f, struct model_config *c)
 {
     snprintf(c->type, sizeof c->type, "%s", f->type);
-    check_keys(r);
+    config_check_keys(r);
     read_sizes(r, f, c);
     const char *act = config_get_string(r, "hidden_act", "silu");
     if (strcmp(act, "silu") && strcmp(act, "swish"))

@@ -1,8 +1,9 @@
 /* config.json -> the architectural choices of one decoder.
  *
  * Facts and defaults: the families' config classes in transformers (see the comment at each row of the table in
- * config.c). A model_type that is not in the table, or a field that would change the arithmetic and is not understood, is
- * an error that names the field. */
+ * config.c). A model_type that is not in the table, a size that is missing (vocab_size, hidden_size, intermediate_size,
+ * num_hidden_layers, num_attention_heads), or a field that would change the arithmetic and is not understood, is an error that
+ * names the field. */
 #ifndef MODEL_CONFIG_H
 #define MODEL_CONFIG_H
 

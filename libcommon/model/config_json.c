@@ -20,6 +20,21 @@ json_t *config_find(const struct config_reader *r, const char *key)
     return json_is_null(v) ? NULL : v;
 }
 
+static void bad_int(struct config_reader *r, const char *key, int64_t min, int64_t max)
+{
+    char expected[80];
+    snprintf(expected, sizeof expected, "a whole number from %lld to %lld", (long long)min, (long long)max);
+    config_bad_field(r, key, expected);
+}
+
+int64_t config_need_int(struct config_reader *r, const char *key, int64_t min, int64_t max)
+{
+    if (config_find(r, key))
+        return config_get_int(r, key, min, min, max);
+    bad_int(r, key, min, max);
+    return min;
+}
+
 int64_t config_get_int(struct config_reader *r, const char *key, int64_t absent, int64_t min, int64_t max)
 {
     json_t *v = config_find(r, key);
@@ -27,9 +42,7 @@ int64_t config_get_int(struct config_reader *r, const char *key, int64_t absent,
         return absent;
     if (json_is_integer(v) && json_integer_value(v) >= min && json_integer_value(v) <= max)
         return json_integer_value(v);
-    char expected[80];
-    snprintf(expected, sizeof expected, "a whole number from %lld to %lld", (long long)min, (long long)max);
-    config_bad_field(r, key, expected);
+    bad_int(r, key, min, max);
     return absent;
 }
 

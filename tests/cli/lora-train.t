@@ -264,8 +264,14 @@ broken cut model sh -c 'head -c 50000 model.safetensors >x && mv x model.safeten
 l 'bytes of data' 'a cut model' cut train.tok
 broken without model sed -i '/"model_type"/d' config.json
 l 'model_type: missing' 'a field of config.json that is absent' without train.tok
-broken default model sed -i '/"hidden_size"/d' config.json
-l 'expected shape [272, 4096]' 'one whose default is not what the weights are' default train.tok
+for field in vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads; do
+    broken "no-$field" model sed -i "s/\"$field\"/\"_$field\"/" config.json
+    l "no-$field/config.json: $field: missing, expected a whole number" "without $field" "no-$field" train.tok
+done
+broken capped model sed -i 's/^{/{"final_logit_softcapping": 30.0,/' config.json
+l 'capped/config.json: final_logit_softcapping: found 30' 'a field that changes the arithmetic' capped train.tok
+broken scaled model sed -i 's/^{/{"attention_multiplier": 0.5,/' config.json
+l 'scaled/config.json: attention_multiplier: found 0.5' 'one that is not known at all' scaled train.tok
 broken unknown model sed -i 's/"model_type": "llama"/"model_type": "lama"/' config.json
 l 'lama' 'a model type that is not known' unknown train.tok
 broken act model sed -i 's/"silu"/"relu6"/' config.json

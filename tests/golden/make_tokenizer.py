@@ -6,7 +6,8 @@ Writes into tokenizer/ beside this script:
   strings.json  fragments from which the strings are made
   NAME.sums   for each hundred strings, the first 16 digits of the SHA-256 of their ids and decoded texts
 also for DATA/tokenizers/{llama2,llama3,qwen3}/tokenizer.json and SMOLLM2/tokenizer.json when given, whose files are not
-in the tree. Run again, it writes the same bytes. The strings follow from their number by the rule of text_of(), which tests/unit/tokenizer_golden.c says again in C."""
+in the tree. Run again, it writes the same bytes. The strings follow from their number by the rule of text_of(), which
+tests/unit/tokenizer_golden.c says again in C."""
 import collections
 import hashlib
 import json
