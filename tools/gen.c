@@ -6,6 +6,7 @@
 
 #include "base/buf.h"
 #include "base/file.h"
+#include "base/mem.h"
 #include "cli/msg.h"
 #include "cli/opt.h"
 #include "cli/outfile.h"
@@ -18,7 +19,11 @@
 #include "model/respond_chat.h"
 #include "text/chat.h"
 
-enum { DEFAULT_TOKENS = 1024 };
+enum {
+    DEFAULT_TOKENS = 1024,
+    COPY_TOKENS = 16, /* answers from this length on are worth a copy of the weights ... */
+    COPY_SHARE = 4,   /* ... that takes at most this part of the available memory */
+};
 
 static struct {
     struct opt_list adapters, stops;
@@ -249,6 +254,8 @@ int main(int argc, char **argv)
     if (generation_config_read(&config, cli.model, &m->config, &e) < 0)
         die_err(&e);
     struct respond_options respond = choose(&config);
+    if (respond.max_tokens >= COPY_TOKENS)
+        model_copy_weights(m, mem_available() > 0 ? (size_t)mem_available() / COPY_SHARE : 0);
     struct responder *r = responder_new(m, cli.model, &config, &respond, &e);
     if (!r)
         die_err(&e);

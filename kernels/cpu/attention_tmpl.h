@@ -7,8 +7,9 @@
 
 #define ATTEND_KEYS (TILE_ROWS * TILE_COLS / (VL / 8)) /* a multiple of both sides of the tile: 96 or 224 */
 #define ATTEND_ROWS (96 / TILE_ROWS * TILE_ROWS)       /* rows of a query block, about */
+#define ATTEND_FEW 8                                   /* rows up to which packing the keys costs more than it gives */
 #define SPLIT_QUERIES 4                                /* decoding: at most so many queries ... */
-#define SPLIT_KEYS (4 * ATTEND_KEYS)                   /* ... over more keys than this are cut along the keys */
+#define SPLIT_KEYS ATTEND_KEYS                         /* ... over more keys than this are cut along the keys */
 #define SPLIT_PARTS 32
 
 /* Sizes that follow from the shape of the heads. */
@@ -68,11 +69,14 @@ VEC int64_t attend_first_key(const struct attention *a, int64_t position)
     return a->window > 0 && position >= a->window ? position - a->window + 1 : 0;
 }
 
+/* Rows in use, padded to whole tiles. */
+VEC int attend_rows(const struct attend *w) { return (w->n_rows + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS; }
+
 /* Rows (n_rows, dim) of a (N, H, D) matrix to a dense (rows, width) one, padded with zeros. */
 static void attend_gather(float *to, const struct attend *w, const float *from, int64_t stride)
 {
     const struct attend_shape *s = &w->shape;
-    memset(to, 0, (size_t)(s->rows * s->width) * sizeof *to);
+    memset(to, 0, (size_t)(attend_rows(w) * s->width) * sizeof *to);
     for (int r = 0; r < w->n_rows; r++) {
         int64_t row = w->seq->q_row + w->query + r / s->group, head = w->head * s->group + r % s->group;
         memcpy(to + r * s->width, from + row * stride + head * s->dim, (size_t)s->dim * sizeof *to);
@@ -168,9 +172,85 @@ static void attend_softmax(struct attend *w, int r, int64_t first, int count, in
         v_store(out + i, v_mul(v_load(out + i), v_set(shrink)));
 }
 
+/* VL scores of a row, of keys `stride` apart; the last of them stands in for those that there are not. */
+VEC void attend_few_scores(float *to, const float *q, const float *k, int64_t stride, int keys, int dim, float scale)
+{
+    vf sum[VL], total = v_set(0);
+    for (int j = 0; j < VL; j++)
+        sum[j] = v_set(0);
+    for (int c = 0; c < dim; c += VL) {
+        int n = dim - c < VL ? dim - c : VL;
+        vf qc = v_load_n(q + c, n);
+#pragma GCC unroll 16
+        for (int j = 0; j < VL; j++)
+            sum[j] = v_fma(qc, v_load_n(k + (j < keys ? j : keys - 1) * stride + c, n), sum[j]);
+    }
+    v_transpose(sum);
+    for (int j = 0; j < VL; j++)
+        total = v_add(total, sum[j]);
+    v_store(to, v_mul(v_set(scale), total));
+}
+
+/* The first `vecs` vectors of out (dim) += p (keys) . v (keys, dim); the last of them may be cut. */
+VEC void attend_few_values(float *out, const float *p, const float *v, int64_t stride, int keys, int dim, const int vecs)
+{
+    vf sum[4];
+    int last = dim - (vecs - 1) * VL < VL ? dim - (vecs - 1) * VL : VL;
+#pragma GCC unroll 4
+    for (int i = 0; i < vecs; i++)
+        sum[i] = v_load(out + i * VL);
+    for (int j = 0; j < keys; j++) {
+        vf pj = v_set(p[j]);
+#pragma GCC unroll 4
+        for (int i = 0; i < vecs; i++)
+            sum[i] = v_fma(pj, v_load_n(v + j * stride + i * VL, i < vecs - 1 ? VL : last), sum[i]);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < vecs; i++)
+        v_store(out + i * VL, sum[i]);
+}
+
+/* Asks for `rows` rows of `dim` floats, `stride` apart: pieces too short for the hardware to foresee. */
+VEC void attend_prefetch(const float *p, int64_t stride, int rows, int dim)
+{
+    for (int i = 0; i < rows; i++)
+        for (int c = 0; c < dim; c += 16) /* floats of a cache line */
+            __builtin_prefetch(p + i * stride + c);
+}
+
+/* attend_block for few rows: keys and values are read where they are. */
+static void attend_block_few(struct attend *w, int64_t first, int count)
+{
+    const struct attend_shape *s = &w->shape;
+    int64_t stride = w->a->kv_stride, at = first * stride + w->head * s->dim;
+    const float *k = w->seq->k + at, *v = w->seq->v + at;
+    for (int r = 0; r < w->n_rows; r++) {
+        int reach = attend_reach(w, r, first, count), c = 0;
+        float *p = w->score + r * ATTEND_KEYS, *out = w->out + r * s->width;
+        if (reach == 0)
+            continue;
+        for (int j = 0; j < reach; j += VL) {
+            if (r == 0) {
+                attend_prefetch(k + (j + 2 * VL) * stride, stride, VL, s->dim);
+                attend_prefetch(v + j * stride, stride, VL, s->dim);
+            }
+            attend_few_scores(p + j, w->q + r * s->width, k + j * stride, stride, count - j, s->dim, w->a->scale);
+        }
+        attend_softmax(w, r, first, count, (reach + VL - 1) / VL * VL);
+        for (; c + 4 * VL <= s->dim; c += 4 * VL)
+            attend_few_values(out + c, p, v + c, stride, reach, s->dim - c, 4);
+        for (; c < s->dim; c += VL)
+            attend_few_values(out + c, p, v + c, stride, reach, s->dim - c, 1);
+    }
+}
+
 /* One block of `count` keys from `first` on. */
 static void attend_block(struct attend *w, int64_t first, int count)
 {
+    if (w->n_rows <= ATTEND_FEW) {
+        attend_block_few(w, first, count);
+        return;
+    }
     const struct attend_shape *s = &w->shape;
     struct tile t;
     attend_pack(w->keys, w, w->seq->k, first, count);
@@ -191,8 +271,8 @@ static void attend_block(struct attend *w, int64_t first, int count)
 static void attend_keys(struct attend *w, int64_t from, int64_t to)
 {
     attend_gather(w->q, w, w->a->q, w->a->q_stride);
-    memset(w->out, 0, (size_t)(w->shape.rows * w->shape.width) * sizeof *w->out);
-    for (int r = 0; r < w->shape.rows; r++)
+    memset(w->out, 0, (size_t)(attend_rows(w) * w->shape.width) * sizeof *w->out);
+    for (int r = 0; r < attend_rows(w); r++)
         w->top[r] = -INFINITY, w->sum[r] = 0;
     for (int64_t k = from; k < to; k += ATTEND_KEYS)
         attend_block(w, k, (int)(to - k < ATTEND_KEYS ? to - k : ATTEND_KEYS));
@@ -343,7 +423,7 @@ static void ISA(attention)(const struct attention *a)
             float *part = attend_is_split(&shape, w.seq) ? parts + t * attend_part_size(&shape) : NULL;
             attend_task(&w, t - first[n], first[n + 1] - first[n], part);
         }
-#pragma omp for schedule(dynamic)
+#pragma omp for schedule(dynamic) nowait
         for (int n = 0; n < a->n_seq; n++)
             if (attend_is_split(&shape, &a->seq[n])) {
                 w.seq = &a->seq[n];

@@ -1,10 +1,11 @@
-/* y = x W^T for few rows of x: W passes by once, in its stored type, and each element of y is a dot product with VL running sums.
+/* y = x W^T for few rows of x: W passes by once, in its stored type, and each element of y is a dot product with two vectors of running sums, which take turns.
  * The sums of an element run over k in order, whatever tile it is computed in: a row's bits do not depend on its neighbours. */
 #ifndef KERNELS_CPU_FEW_TMPL_H
 #define KERNELS_CPU_FEW_TMPL_H
 
 #define FEW_DEPTH 2048 /* x is taken in pieces of this depth: MATMUL_FEW_ROWS of them fit into the L2 cache */
 #define SMALL_PRODUCT (1 << 15) /* below this many multiply-adds a team costs more than it gives */
+#define FEW_AHEAD 1024 /* bytes by which W is asked for ahead */
 #define FEW_GROUP 12   /* columns of y that one task step computes for all rows while their part of W is cached */
 
 struct few {
@@ -14,72 +15,117 @@ struct few {
     enum load_kind kind;
 };
 
-/* ROWS x COLS dot products at once; constants, so that the sums stay in registers. */
-VEC void few_tile(const struct few *f, int64_t row, int64_t col, const int rows, const int cols, enum load_kind kind)
+VEC const char *few_column(const struct few *f, int64_t col, int size)
+{
+    return (const char *)f->m->b.data + (col * f->m->b.col_stride + f->depth0) * size;
+}
+
+/* The steps that come in whole pairs of vectors; those after them go to the first sum. */
+VEC int64_t few_pairs(const struct few *f) { return f->depth / (2 * VL) * (2 * VL); }
+
+VEC void few_write(const struct few *f, int64_t row, int64_t col, vf first, vf second)
 {
     const struct matmul *m = f->m;
+    float *c = m->c + row * m->ldc + col, s = v_sum(v_add(first, second));
+    *c = f->depth0 == 0 && m->beta == 0 ? m->alpha * s : __builtin_fmaf(m->alpha, s, *c);
+}
+
+/* One or two rows by a column, which waits for memory alone: W is read as one stream. Columns side by side would be streams too
+ * short for the hardware to foresee. `rows` is a constant, here and below, so that the sums stay in registers. */
+VEC void few_stream(const struct few *f, int64_t row, int64_t col, const int rows, enum load_kind kind)
+{
     int size = load_size(kind);
-    const char *w = (const char *)m->b.data + (col * m->b.col_stride + f->depth0) * size;
-    int64_t w_row = m->b.col_stride * size, ahead = cols * w_row, whole = f->depth / VL * VL;
+    const char *w = few_column(f, col, size);
     const float *x = f->x + row * f->x_row;
-    vf sum[4][6];
-#pragma GCC unroll 4
+    vf sum[2][2] = {{v_set(0), v_set(0)}, {v_set(0), v_set(0)}};
+    int64_t k = 0;
+    for (; k < few_pairs(f); k += 2 * VL)
+#pragma GCC unroll 2
+        for (int u = 0; u < 2; u++) {
+            const char *p = w + (k + u * VL) * size;
+            vf wk = load_typed(p, kind);
+            __builtin_prefetch(p + FEW_AHEAD);
+#pragma GCC unroll 2
+            for (int i = 0; i < rows; i++)
+                sum[i][u] = v_fma(v_load(x + i * f->x_row + k + u * VL), wk, sum[i][u]);
+        }
+    for (; k < f->depth; k += VL) {
+        int n = (int)(f->depth - k < VL ? f->depth - k : VL);
+        vf wk = load_typed_n(w + k * size, kind, n);
+        for (int i = 0; i < rows; i++)
+            sum[i][0] = v_fma(v_load_n(x + i * f->x_row + k, n), wk, sum[i][0]);
+    }
+#pragma GCC unroll 2
     for (int i = 0; i < rows; i++)
-#pragma GCC unroll 6
+        few_write(f, row + i, col, sum[i][0], sum[i][1]);
+}
+
+/* Every second vector of the pairs, from `k` on, of 4 rows by some columns. */
+VEC void few_tile_half(vf sum[4][3], const struct few *f, const float *x, const char *w, int64_t k, const int cols, enum load_kind kind)
+{
+    int size = load_size(kind);
+    int64_t w_row = f->m->b.col_stride * size;
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++)
+#pragma GCC unroll 3
         for (int j = 0; j < cols; j++)
             sum[i][j] = v_set(0);
-    for (int64_t k = 0; k < whole; k += VL) {
+    for (; k < few_pairs(f); k += 2 * VL) {
         vf xi[4];
 #pragma GCC unroll 4
-        for (int i = 0; i < rows; i++)
+        for (int i = 0; i < 4; i++)
             xi[i] = v_load(x + i * f->x_row + k);
-#pragma GCC unroll 6
+#pragma GCC unroll 3
         for (int j = 0; j < cols; j++) {
             const char *p = w + j * w_row + k * size;
             vf wj = load_typed(p, kind);
-            __builtin_prefetch(p + ahead); /* the same place of the next columns: rows of W are too short for the hardware to foresee */
+            __builtin_prefetch(p + cols * w_row);
 #pragma GCC unroll 4
-            for (int i = 0; i < rows; i++)
+            for (int i = 0; i < 4; i++)
                 sum[i][j] = v_fma(xi[i], wj, sum[i][j]);
         }
     }
-    for (int j = 0; j < cols && whole < f->depth; j++) {
-        vf wj = load_typed_n(w + j * w_row + whole * size, kind, (int)(f->depth - whole));
-        for (int i = 0; i < rows; i++)
-            sum[i][j] = v_fma(v_load_n(x + i * f->x_row + whole, (int)(f->depth - whole)), wj, sum[i][j]);
+}
+
+/* Four rows by up to three columns, which has to calculate: as many sums as there are registers, so the two of an element come one
+ * after the other. */
+VEC void few_tile(const struct few *f, int64_t row, int64_t col, const int cols, enum load_kind kind)
+{
+    int size = load_size(kind);
+    int64_t w_row = f->m->b.col_stride * size;
+    const char *w = few_column(f, col, size);
+    const float *x = f->x + row * f->x_row;
+    vf first[4][3], second[4][3];
+    few_tile_half(first, f, x, w, 0, cols, kind);
+    for (int64_t k = few_pairs(f); k < f->depth; k += VL) {
+        int n = (int)(f->depth - k < VL ? f->depth - k : VL);
+        for (int i = 0; i < 4; i++)
+            for (int j = 0; j < cols; j++)
+                first[i][j] = v_fma(v_load_n(x + i * f->x_row + k, n), load_typed_n(w + j * w_row + k * size, kind, n), first[i][j]);
     }
-#pragma GCC unroll 4
-    for (int i = 0; i < rows; i++)
-#pragma GCC unroll 6
-        for (int j = 0; j < cols; j++) {
-            float *c = m->c + (row + i) * m->ldc + col + j, s = v_sum(sum[i][j]);
-            *c = f->depth0 == 0 && m->beta == 0 ? m->alpha * s : __builtin_fmaf(m->alpha, s, *c);
-        }
+    few_tile_half(second, f, x, w, VL, cols, kind);
+    for (int i = 0; i < 4; i++)
+        for (int j = 0; j < cols; j++)
+            few_write(f, row + i, col + j, first[i][j], second[i][j]);
 }
 
 /* All rows by the columns col .. col + cols - 1. */
 VEC void few_columns(const struct few *f, int64_t col, int cols, enum load_kind kind)
 {
     int64_t i = 0, n = f->m->m;
-    int j;
     for (; i + 4 <= n; i += 4) {
-        for (j = 0; j + 3 <= cols; j += 3)
-            few_tile(f, i, col + j, 4, 3, kind);
+        int j = 0;
+        for (; j + 3 <= cols; j += 3)
+            few_tile(f, i, col + j, 3, kind);
         for (; j < cols; j++)
-            few_tile(f, i, col + j, 4, 1, kind);
+            few_tile(f, i, col + j, 1, kind);
     }
-    for (; i + 2 <= n; i += 2) {
-        for (j = 0; j + 4 <= cols; j += 4)
-            few_tile(f, i, col + j, 2, 4, kind);
-        for (; j < cols; j++)
-            few_tile(f, i, col + j, 2, 1, kind);
-    }
-    for (; i < n; i++) {
-        for (j = 0; j + 6 <= cols; j += 6)
-            few_tile(f, i, col + j, 1, 6, kind);
-        for (; j < cols; j++)
-            few_tile(f, i, col + j, 1, 1, kind);
-    }
+    for (; i + 2 <= n; i += 2)
+        for (int j = 0; j < cols; j++)
+            few_stream(f, i, col + j, 2, kind);
+    for (; i < n; i++)
+        for (int j = 0; j < cols; j++)
+            few_stream(f, i, col + j, 1, kind);
 }
 
 static void few_group(const struct few *f, int64_t col)

@@ -20,4 +20,8 @@ char *mem_printf(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Grows `p` so that it holds `need` items of `size` bytes, at least doubling; *cap is in items. */
 void *mem_grow(void *p, size_t *cap, size_t need, size_t size);
 
+/* Bytes that this process may still take: the machine's available memory or what the control group leaves, whichever is
+ * less; -1 when neither is known. */
+int64_t mem_available(void);
+
 #endif

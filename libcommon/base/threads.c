@@ -9,7 +9,7 @@
  * other programs want the same CPUs, the thread waited for is often the one that the spinning keeps off its CPU, and everything
  * takes twenty times as long. A short spin costs nothing that can be measured. libgomp reads its variables in a constructor
  * without priority; where it is linked as an archive, this one runs before. */
-#define SPIN_ROUNDS "1000"
+#define SPIN_ROUNDS "5000"
 
 __attribute__((constructor(101))) static void spin_shortly(void)
 {

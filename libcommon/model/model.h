@@ -7,7 +7,8 @@
  *     decoder_plan()          sizes of the activation arena for packs of at most N rows
  *     decoder_forward_backward() / decoder_loss() / decoder_logits()
  *
- * Weights stay in the mapped file in their stored type; small vectors (norms, biases) are copied to f32 at opening. In full
+ * Weights stay in the mapped file in their stored type (or are copied as they are, for many short passes: model_copy_weights);
+ * small vectors (norms, biases) are copied to f32 at opening. In full
  * training a weight that is trained is an f32 master copy in `struct param` and the view below points to it. */
 #ifndef MODEL_MODEL_H
 #define MODEL_MODEL_H
@@ -70,6 +71,8 @@ struct model {
     struct linear head;              /* (V, C); the same data as embed when tied */
     struct norm norm;                /* final */
     struct layer *layers;
+    void *copied;                    /* model_copy_weights; NULL: mapped */
+    size_t copied_bytes;
     bool bf16;                       /* --dtype bf16: products of rounded factors */
     struct param **params;           /* everything trained, in a fixed order (stored name, bytewise) */
     int n_params;
@@ -81,6 +84,10 @@ struct model *model_open(const char *dir, const struct kernels *k, struct err *e
 struct model *model_new(struct model_config *config, const struct kernels *k, struct err *e) MUST_CHECK;
 /* Frees frozen pairs too; trained ones are detached before (model/lora.h, model/weights_train.h). NULL is fine. */
 void model_close(struct model *m);
+/* Copies the matrices of an opened model into device memory, when they take at most `limit` bytes and the memory is there; else
+ * nothing changes. The host's is in huge pages: a pass over few rows, which only waits for weights, takes about two thirds of the
+ * time that it takes over a file's small pages. The copy itself costs about as much as ten such passes. */
+bool model_copy_weights(struct model *m, size_t limit);
 /* --dtype: f32, bf16 (products of rounded factors), or auto: bf16 where the hardware multiplies it, else f32. */
 void model_set_dtype(struct model *m, const char *dtype);
 

@@ -276,6 +276,8 @@ void model_close(struct model *m)
     linear_release(m->k, &m->embed);
     linear_release(m->k, &m->head);
     norm_release(m->k, &m->norm, m->config.hidden);
+    if (m->copied)
+        m->k->free(m->copied, m->copied_bytes);
     if (m->folder)
         model_folder_close(m->folder);
     model_config_release(&m->config);

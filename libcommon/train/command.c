@@ -194,7 +194,7 @@ static int train(const struct train_command *c, struct session *s, int found, st
 
 static int command(const struct train_command *c, struct session *s, struct run_record *old, const char *file, struct err *e)
 {
-    int64_t memory = c->o->memory ? c->o->memory : plan_available_memory();
+    int64_t memory = c->o->memory ? c->o->memory : mem_available();
     if (check_outputs(c, file, e) < 0)
         return -1;
     struct err foreign = ERR_INIT;

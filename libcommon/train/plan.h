@@ -36,8 +36,4 @@ int plan_make(struct plan *p, struct model *m, struct optimizer *o, const struct
 int plan_commit(struct plan *p, struct optimizer *o, struct err *e) MUST_CHECK;
 void plan_release(struct plan *p);
 
-/* Bytes that this process may still take: the machine's available memory or what the control group leaves, whichever is
- * less; -1 when neither is known. */
-int64_t plan_available_memory(void);
-
 #endif

@@ -52,7 +52,7 @@ make-tokens -q --samples 1 --min 8 --max 8 --vocab 49152 --all -m "$MODEL" -o sh
 for i in 1 2 3; do rm -rf short; seconds lora-train -q -m "$MODEL" -o short --steps 1 short.tok; done | median >first
 result "start to first step" "$(cat first)" s
 
-awk 'BEGIN { for (i = 0; i < 512; i++) printf "a" }' >prompt
+awk 'BEGIN { for (i = 0; i < 256; i++) printf "a b " }' >prompt # a word, a token
 for i in 1 2 3; do
 	gen -q -m "$MODEL" --raw --max-tokens 1 --summary gen.json <prompt >/dev/null
 	value prompt_tokens_per_second gen.json

