@@ -293,14 +293,19 @@ int decoder_loss(struct decoder *d, const struct batch *b, struct decoder_result
     return 0;
 }
 
-int decoder_logits(struct decoder *d, const struct batch *b, const int32_t *rows, int64_t n_rows,
-                   int (*sink)(void *arg, int64_t first, int64_t count, const float *logits), void *arg, struct err *e)
+int decoder_forward(struct decoder *d, const struct batch *b, struct err *e)
 {
-    for (int64_t i = 0; rows && i < n_rows; i++)
-        if (rows[i] < 0 || rows[i] >= b->n)
-            return err_set(e, "batch: found row %d asked for, expected 0 to %lld", rows[i], (long long)b->n - 1);
     if (begin(d, b, false, 0, 0, e))
         return -1;
     forward(d);
-    return head_logits(d, rows, rows ? n_rows : b->n, sink, arg);
+    return 0;
+}
+
+int decoder_scores(struct decoder *d, const int32_t *rows, int64_t n_rows,
+                   int (*sink)(void *arg, int64_t first, int64_t count, const float *logits), void *arg, struct err *e)
+{
+    for (int64_t i = 0; rows && i < n_rows; i++)
+        if (rows[i] < 0 || rows[i] >= d->batch->n)
+            return err_set(e, "batch: found row %d asked for, expected 0 to %lld", rows[i], (long long)d->batch->n - 1);
+    return head_logits(d, rows, rows ? n_rows : d->batch->n, sink, arg);
 }

@@ -5,7 +5,7 @@
  *     model_add_adapter()     PEFT LoRA folders, applied without merging (any number)
  *     lora_new()              fresh LoRA pairs to train; or model_train_weights() for full training
  *     decoder_plan()          sizes of the activation arena for packs of at most N rows
- *     decoder_forward_backward() / decoder_loss() / decoder_logits()
+ *     decoder_forward_backward() / decoder_loss() / decoder_forward(), decoder_scores()
  *
  * Weights stay in the mapped file in their stored type (or are copied as they are, for many short passes: model_copy_weights);
  * small vectors (norms, biases) are copied to f32 at opening. In full
@@ -126,8 +126,10 @@ int decoder_forward_backward(struct decoder *d, const struct batch *b, float gra
                              struct decoder_result *r, struct err *e) MUST_CHECK;
 /* Evaluation: no dropout, no gradients; per_row (n) gets each row's loss when not NULL. */
 int decoder_loss(struct decoder *d, const struct batch *b, struct decoder_result *r, float *per_row, struct err *e) MUST_CHECK;
-/* Logits (n_rows, V) of chosen rows of the batch (rows NULL: all), f32, host. Calls sink for chunks of rows in order. */
-int decoder_logits(struct decoder *d, const struct batch *b, const int32_t *rows, int64_t n_rows,
+/* One pass without gradients, whose logits decoder_scores then gives, as often as wanted: (n_rows, V) f32 on the host, of chosen rows
+ * of that batch (rows NULL: all). sink gets chunks of rows in order; what it returns, when not 0, ends and is returned. */
+int decoder_forward(struct decoder *d, const struct batch *b, struct err *e) MUST_CHECK;
+int decoder_scores(struct decoder *d, const int32_t *rows, int64_t n_rows,
                    int (*sink)(void *arg, int64_t first, int64_t count, const float *logits), void *arg, struct err *e) MUST_CHECK;
 
 /* Floating-point operations (multiply and add counted as 2) that one step over these rows needs. */

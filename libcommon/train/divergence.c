@@ -54,15 +54,15 @@ int divergence_add(struct decoder *d, struct decoder *reference, const struct pa
     most = most < p->trained ? most : p->trained;
     struct compare c = {vocab, mem_array(NULL, (size_t)(most * vocab) + 1, sizeof(float)), mem_array(NULL, (size_t)most + 1, sizeof(double))};
     int32_t *rows = mem_array(NULL, (size_t)most + 1, sizeof *rows);
-    int code = 0;
+    int code = decoder_forward(reference, &p->batch, e) < 0 || decoder_forward(d, &p->batch, e) < 0 ? -1 : 0;
     for (int64_t i = 0; i < p->batch.n && code == 0; i++) {
         if (p->targets[i] >= 0)
             rows[n++] = (int32_t)i;
         if (n == 0 || (n < most && i + 1 < p->batch.n))
             continue;
-        code = decoder_logits(reference, &p->batch, rows, n, hold, &c, e);
+        code = decoder_scores(reference, rows, n, hold, &c, e);
         if (code == 0)
-            code = decoder_logits(d, &p->batch, rows, n, measure, &c, e);
+            code = decoder_scores(d, rows, n, measure, &c, e);
         for (int64_t k = 0; k < n && code == 0; k++) {
             *sum += c.kl[k];
             r->max = c.kl[k] > r->max || isnan(c.kl[k]) ? c.kl[k] : r->max;

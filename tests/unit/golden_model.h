@@ -90,7 +90,7 @@ __attribute__((unused)) static float *logits_of(struct decoder *d, struct model 
 {
     struct err e = ERR_INIT;
     struct logits l = {mem_array(NULL, (size_t)(b->n * m->config.vocab), sizeof *l.data), m->config.vocab, 0};
-    if (decoder_logits(d, b, NULL, 0, keep_logits, &l, &e))
+    if (decoder_forward(d, b, &e) || decoder_scores(d, NULL, 0, keep_logits, &l, &e))
         tiny_die(&e);
     if (l.rows != b->n)
         l.data[0] = NAN;
