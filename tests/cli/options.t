@@ -126,7 +126,7 @@ spins() {
 case $(ldd "$BUILD/bin/$tool") in
 *libomp* | *libgomp*) skip 'OpenMP is a shared library' 2 ;;
 *)
-    is "$(spins)" 1000 'threads spin shortly before they sleep'
+    is "$(spins)" 5000 'threads spin shortly before they sleep'
     is "$(spins OMP_WAIT_POLICY=active GOMP_SPINCOUNT=77) $(spins GOMP_SPINCOUNT=78)" '77 78' 'unless the environment says otherwise'
     ;;
 esac
