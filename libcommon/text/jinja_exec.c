@@ -159,6 +159,10 @@ static enum jflow exec(struct jrender *r, struct jscope *s, const struct jnode *
         return exec_with(r, s, n);
     case N_SCOPE:
         return jexec_body(r, jscope_new(r, s), &n->list);
+    case N_AUTOESCAPE:
+        if (jv_true(r, jeval(r, s, n->a)))
+            jr_fail(r, "{%% autoescape true %%} is not supported: escape single values with the filter e");
+        return jexec_body(r, jscope_new(r, s), &n->list);
     case N_GENERATION:
         exec_generation(r, s, n);
         return FLOW_NEXT;

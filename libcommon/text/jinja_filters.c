@@ -274,6 +274,12 @@ static struct jv filter_filesizeformat(struct jrender *r, struct jv v, const str
     return jv_text(r, text);
 }
 
+static struct jv filter_random(struct jrender *r, struct jv v, const struct jargs *args)
+{
+    (void)args, (void)v;
+    jr_fail(r, "the filter random gives another text each time; what is rendered here must be the same again");
+}
+
 const struct jbuiltin jfilters_basic[] = {
     {"default", filter_default, "default_value boolean"},
     {"d", filter_default, "default_value boolean"},
@@ -292,6 +298,8 @@ const struct jbuiltin jfilters_basic[] = {
     {"attr", filter_attr, "!name"},
     {"items", filter_items, ""},
     {"filesizeformat", filter_filesizeformat, "binary"},
+    {"pprint", jfilter_pprint, ""},
+    {"random", filter_random, ""},
     {NULL, NULL, NULL},
 };
 

@@ -134,7 +134,7 @@ static struct jv filter_truncate(struct jrender *r, struct jv v, const struct ja
     return jop_binary(r, OP_ADD, jv_sub(r, s, 0, cut), as_str(end));
 }
 
-static bool is_word(uint32_t c)
+bool jchar_is_word(uint32_t c)
 {
     if (c < 128)
         return (c | 0x20) - 'a' < 26u || c - '0' < 10u || c == '_';
@@ -149,7 +149,7 @@ static struct jv filter_wordcount(struct jrender *r, struct jv v, const struct j
     bool inside = false;
     (void)args;
     for (size_t i = 0; i < s->len;) {
-        bool word = is_word(utf8_next(s->s, s->len, &i));
+        bool word = jchar_is_word(utf8_next(s->s, s->len, &i));
         n += word && !inside;
         inside = word;
     }
@@ -250,5 +250,7 @@ const struct jbuiltin jfilters_str[] = {
     {"urlencode", filter_urlencode, ""},
     {"format", filter_format, NULL},
     {"xmlattr", filter_xmlattr, "autospace"},
+    {"wordwrap", jfilter_wordwrap, "width break_long_words wrapstring break_on_hyphens"},
+    {"striptags", jfilter_striptags, ""},
     {NULL, NULL, NULL},
 };

@@ -9,6 +9,7 @@
  *     jinja_ops.c      + - * / ...; jinja_attr.c: a.b, a[b], slices
  *     jinja_eval.c     expressions; jinja_exec.c: statements; jinja_call.c: calls, macros, globals
  *     jinja_filters.c jinja_filters_seq.c jinja_filters_str.c jinja_tests.c jinja_methods.c jinja_format.c
+ *     jinja_wrap.c jinja_html.c jinja_pprint.c: one larger filter each
  *
  * Memory: one arena per template (syntax tree) and one per render (values). Nothing is freed singly.
  * Errors: jinja_fail() writes "name: line N: text" and jumps out of the render or the parse, which then frees its
@@ -150,7 +151,7 @@ enum jnode_type {
     N_CONST, N_NAME, N_LIST, N_TUPLE, N_DICT, N_CONDITION, N_OR, N_AND, N_NOT, N_NEG, N_POS, N_BINARY, N_CONCAT, N_COMPARE, N_ATTR, N_ITEM,
     N_SLICE, N_CALL, N_FILTER, N_TEST, N_NSREF,
     /* statements */
-    N_TEXT, N_PRINT, N_IF, N_FOR, N_SET, N_SET_BLOCK, N_MACRO, N_CALL_BLOCK, N_FILTER_BLOCK, N_WITH, N_SCOPE, N_GENERATION, N_BREAK, N_CONTINUE,
+    N_TEXT, N_PRINT, N_IF, N_FOR, N_SET, N_SET_BLOCK, N_MACRO, N_CALL_BLOCK, N_FILTER_BLOCK, N_WITH, N_SCOPE, N_GENERATION, N_AUTOESCAPE, N_BREAK, N_CONTINUE,
 };
 
 struct jnodes { struct jnode **v; size_t n, cap; };
@@ -339,6 +340,7 @@ struct jv jinja_from_json(struct jrender *r, const json_t *j, uint32_t origin);
 
 /* unicode */
 bool jchar_is_space(uint32_t c);
+bool jchar_is_word(uint32_t c);                              /* Python's \w */
 bool jchar_cased(uint32_t c);
 int jchar_case(uint32_t c, char how, uint32_t out[3]);       /* 'u', 'l', 't': up to 3 characters */
 size_t jspace_start(const char *s, size_t len);              /* bytes of leading whitespace */
@@ -401,6 +403,7 @@ const struct jbuiltin *jfilter_find(const char *name, size_t len);
 const struct jbuiltin *jtest_find(const char *name, size_t len);
 const struct jbuiltin *jmethod_find(struct jv v, const char *name, size_t len, bool *unsafe);
 extern const struct jbuiltin jfilters_basic[], jfilters_seq[], jfilters_str[], jmethods_str[], jmethods_str_is[];
+jbuiltin_fn jfilter_wordwrap, jfilter_striptags, jfilter_pprint;
 struct jv jstr_format(struct jrender *r, struct jstr *format, const struct jargs *args);   /* "{}".format() */
 struct jv jstr_percent(struct jrender *r, struct jstr *format, struct jv args);            /* "%s" % args */
 /* str methods that filters use too; NULL chars: whitespace */

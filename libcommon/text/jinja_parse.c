@@ -337,6 +337,15 @@ static struct jnode *parse_scoped(struct jparser *p, int line, enum jnode_type t
     return n;
 }
 
+/* a = whether, list = body. Chat templates are rendered without; only turning it off, which changes nothing, works. */
+static struct jnode *parse_autoescape(struct jparser *p, int line)
+{
+    struct jnode *n = jparse_node(p, N_AUTOESCAPE, line);
+    n->a = jparse_expr(p);
+    n->list = parse_inner_block(p, "endautoescape");
+    return n;
+}
+
 static struct jnode *parse_filter_block(struct jparser *p, int line)
 {
     struct jnode *n = jparse_node(p, N_FILTER_BLOCK, line); /* b = filters over the constant c, list = body */
@@ -395,6 +404,8 @@ static struct jnode *parse_statement(struct jparser *p)
         n = parse_filter_block(p, line);
     else if (jparse_skip_name(p, "with"))
         n = parse_with(p, line);
+    else if (jparse_skip_name(p, "autoescape"))
+        n = parse_autoescape(p, line);
     else if (jparse_skip_name(p, "print"))
         n = parse_print(p, line);
     else if (jparse_skip_name(p, "block"))

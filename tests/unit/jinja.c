@@ -117,6 +117,9 @@ static void test_origins(void)
     origin("{{ messages[1].content.replace(',', '-') }}", "1[x]t[-]1[y]");
     origin("{{ 'a,b'.replace(',', messages[1].content) }}", "t[a]1[x,y]t[b]");
     origin("{{ tools|tojson }}", "t[[{\"]d[k]t[\": \"]d[v\\\"w]t[\"}]]");
+    origin("{{ messages[1].content|wordwrap(2) }}", "1[x,]t[\n]1[y]");
+    origin("{{ (messages[1].content ~ '<b> &lt;z')|striptags }}", "1[x,y]t[ <z]");
+    origin("{{ ['a', messages[1].content]|pprint }}", "t[['a', ']1[x,y]t[']]");
     origin("{{ [messages[1].content] }}", "t[[']1[x,y]t[']]");
     origin("{{ messages[0].content|e }}", "0[ ab&lt;c ]");
     origin("{{ '%s!' % messages[1].content }}", "1[x,y]t[!]");
@@ -155,6 +158,11 @@ static void test_errors(void)
     fails("{% if 1", "t: line 1: the template ends inside a {% tag");
     fails("{% if 1 %}", "the template ends, expected {% endif %}");
     fails("{% import 'os' %}", "the tag 'import' is unknown here");
+    fails("{{ [1, 2]|random }}", "t: line 1: the filter random gives another text each time");
+    fails("a\n{% autoescape true %}{{ '<' }}{% endautoescape %}", "t: line 2: {% autoescape true %} is not supported");
+    fails("{{ 'a'|wordwrap(0) }}", "wordwrap's width is 0, expected at least 1");
+    fails("{% set ns = namespace(x='a ' * 10000000) %}{{ ns.x|wordwrap(3) }}", "MiB of memory");
+    fails("{% set ns = namespace(x=[]) %}{% for i in range(9999) %}{% set ns.x = [ns.x] %}{% endfor %}{{ ns.x|pprint }}", "recurses too deeply");
     fails("{{ 9223372036854775807 + 1 }}", "does not fit 64 bits");
     fails("{{ 'x' * 2000000000 }}", "MiB of memory");
     fails("{% for a in range(99999) %}{{ range(99999)|sum }}{% endfor %}", "steps");
