@@ -40,7 +40,8 @@ static struct jdict *sorted(struct jrender *r, const struct jdict *d)
     struct jdict *out = jr_get(r, sizeof *out);
     struct jpair *scratch = jr_get(r, (d->n + 1) * sizeof *scratch);
     *out = (struct jdict){.v = jr_get(r, (d->n + 1) * sizeof *out->v), .n = d->n, .cap = d->n};
-    memcpy(out->v, d->v, d->n * sizeof *d->v);
+    for (size_t i = 0; i < d->n; i++)
+        out->v[i] = d->v[i];
     sort_pairs(r, out->v, scratch, d->n);
     return out;
 }
