@@ -7,8 +7,8 @@
 
 /* A thread that is early at a barrier spins before it sleeps: in libgomp for 300,000 rounds, which are many milliseconds. Where
  * other programs want the same CPUs, the thread waited for is often the one that the spinning keeps off its CPU, and everything
- * takes twenty times as long. A spin of a tenth of a millisecond covers what a token's decoding waits for, and costs little. libgomp reads its variables in a constructor
- * without priority; where it is linked as an archive, this one runs before. */
+ * takes twenty times as long. A tenth of a millisecond covers the waits within a token's decoding, and costs little. libgomp
+ * reads its variables in a constructor without priority; where it is linked as an archive, this one runs before. */
 #define SPIN_ROUNDS "5000"
 
 __attribute__((constructor(101))) static void spin_shortly(void)
