@@ -125,7 +125,7 @@ static int run(const struct token_file *t, struct outfile *f)
     msg_info("%s: %lld samples, %lld tokens, %lld trained", t->path, (long long)t->n_samples, (long long)t->n_tokens, (long long)t->n_trained);
     pack_init(&p, s.plan.rows, s.plan.max_seq);
     progress_begin("sample", 0, t->n_samples);
-    if (evaluate(s.plan.decoder, &p, t, NULL, show, &v, &e) < 0)
+    if (evaluate(s.plan.decoder, &p, t, show, &v, &e) < 0)
         die_err(&e);
     progress_end();
     json_t *line = json_pack("{s:I,s:o,s:o}", "tokens", (json_int_t)v.trained, "loss", number(v.loss), "perplexity", number(exp(v.loss)));

@@ -85,6 +85,13 @@ void file_unmap(struct file_map *m)
     *m = (struct file_map){(const unsigned char *)"", 0, false};
 }
 
+void file_map_drop(const struct file_map *m, const void *data, size_t len)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), from = ((uintptr_t)data + page - 1) / page * page, to = ((uintptr_t)data + len) / page * page;
+    if (m->mapped && from < to)
+        madvise((void *)from, to - from, MADV_DONTNEED);
+}
+
 int file_read(struct buf *b, const char *path, size_t limit, struct err *e)
 {
     struct stat st = {0};

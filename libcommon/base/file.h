@@ -17,6 +17,9 @@ struct file_map {
 /* "-" is stdin. A pipe or terminal is read to its end. Errors name the path. */
 int file_map(struct file_map *m, const char *path, struct err *e) MUST_CHECK;
 void file_unmap(struct file_map *m);
+/* Gives the pages of these bytes of a mapped file back to the system (they can be read again). Whoever streams through a file keeps
+ * the process small with it. */
+void file_map_drop(const struct file_map *m, const void *data, size_t len);
 
 /* Reads at most `limit` bytes into b (appended); a longer file is an error. */
 int file_read(struct buf *b, const char *path, size_t limit, struct err *e) MUST_CHECK;

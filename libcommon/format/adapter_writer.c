@@ -166,6 +166,8 @@ static int read_back(const char *dir, const struct st_tensor *tensors, int n, st
         const struct st_tensor *t = st_find(a->file, tensors[i].name);
         if (!t || t->size != tensors[i].size || memcmp(t->data, tensors[i].data, t->size))
             r = err_set(e, "%s: tensor '%s' does not read back as it was written", a->file->path, tensors[i].name);
+        else
+            st_drop(a->file, t->data, t->size);
     }
     adapter_close(a);
     return r;

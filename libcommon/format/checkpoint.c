@@ -17,10 +17,16 @@
 #define TAIL_END "\"\n}\n"
 #define TAIL_SIZE (sizeof TAIL_START - 1 + HASH_DIGITS + sizeof TAIL_END - 1)
 
+#define PIECE ((size_t)16 << 20) /* of a file that is hashed: so much of it is in memory */
+
+static void print_hash(XXH128_hash_t h, char hex[HASH_DIGITS + 1])
+{
+    snprintf(hex, HASH_DIGITS + 1, "%016" PRIx64 "%016" PRIx64, h.high64, h.low64);
+}
+
 static void hash_hex(const void *data, size_t n, char hex[HASH_DIGITS + 1])
 {
-    XXH128_hash_t h = XXH3_128bits(data, n);
-    snprintf(hex, HASH_DIGITS + 1, "%016" PRIx64 "%016" PRIx64, h.high64, h.low64);
+    print_hash(XXH3_128bits(data, n), hex);
 }
 
 static int hash_file(const char *dir, const char *name, uint64_t *bytes, char hex[HASH_DIGITS + 1], struct err *e)
@@ -29,8 +35,16 @@ static int hash_file(const char *dir, const char *name, uint64_t *bytes, char he
     struct file_map m;
     int r = file_map(&m, path, e);
     if (r == 0) {
+        XXH3_state_t *h = XXH3_createState();
         *bytes = m.size;
-        hash_hex(m.data, m.size, hex);
+        XXH3_128bits_reset(h);
+        for (size_t at = 0, n; at < m.size; at += n) {
+            n = m.size - at < PIECE ? m.size - at : PIECE;
+            XXH3_128bits_update(h, m.data + at, n);
+            file_map_drop(&m, m.data + at, n);
+        }
+        print_hash(XXH3_128bits_digest(h), hex);
+        XXH3_freeState(h);
         file_unmap(&m);
     }
     free(path);

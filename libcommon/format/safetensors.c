@@ -361,9 +361,7 @@ const char *st_meta(const struct st_file *f, const char *key)
 
 void st_drop(const struct st_file *f, const void *data, uint64_t len)
 {
-    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), from = ((uintptr_t)data + page - 1) / page * page, to = ((uintptr_t)data + len) / page * page;
-    if (f->map.mapped && from < to)
-        madvise((void *)from, to - from, MADV_DONTNEED);
+    file_map_drop(&f->map, data, len);
 }
 
 char *st_shape_text(const struct st_tensor *t, char to[ST_SHAPE_TEXT])

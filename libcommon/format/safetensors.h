@@ -60,7 +60,7 @@ const struct st_tensor **st_file_order(const struct st_file *f);
  * keeps the process small with it. */
 void st_drop(const struct st_file *f, const void *data, uint64_t len);
 
-/* For opened files: reads every byte and compares the checksums. 1: all are right; 0: there are none; -1: damaged (the error
+/* For opened files: reads every byte (and drops it) and compares the checksums. 1: all are right; 0: there are none; -1: damaged (the error
  * names the tensor). */
 int st_verify(const struct st_file *f, struct err *e) MUST_CHECK;
 

@@ -265,6 +265,7 @@ int st_verify(const struct st_file *f, struct err *e)
         put_hash(got, XXH3_128bits(list[i]->data, list[i]->size));
         if (memcmp(got, sums + DIGITS * ((size_t)i + 1), DIGITS) && i < damaged)
             damaged = i;
+        st_drop(f, list[i]->data, list[i]->size);
     }
     int r = 1;
     if (damaged < f->n_tensors)

@@ -234,6 +234,12 @@ int64_t model_config_window(const struct model_config *c, int layer)
     return c->window;
 }
 
+int64_t model_config_context(const struct model_config *c)
+{
+    double longest = (double)c->max_positions * (c->rope.type == ROPE_DYNAMIC ? c->rope.factor : 1);
+    return longest < INT32_MAX ? (int64_t)longest : INT32_MAX;
+}
+
 int64_t model_config_parameters(const struct model_config *c)
 {
     int64_t q = (int64_t)c->heads * c->head_dim, kv = (int64_t)c->kv_heads * c->head_dim, h = c->hidden;

@@ -45,6 +45,7 @@ int model_config_parse(struct model_config *c, const char *json, unsigned long l
 void model_config_release(struct model_config *c);
 
 int64_t model_config_window(const struct model_config *c, int layer); /* 0: full attention */
+int64_t model_config_context(const struct model_config *c);           /* longest sequence: dynamic rotary scaling stretches it by its factor */
 int64_t model_config_parameters(const struct model_config *c);        /* count of stored weights */
 
 #endif

@@ -47,6 +47,16 @@ void decoder_free(struct decoder *d)
     free(d);
 }
 
+void decoder_set_stop(struct decoder *d, int (*stop)(void))
+{
+    d->stop = stop;
+}
+
+bool decoder_stopped(const struct decoder *d)
+{
+    return d->stop && d->stop();
+}
+
 bool decoder_trains_body(const struct decoder *d)
 {
     return d->lowest < d->m->config.layers || d->m->embed.pw;
@@ -246,21 +256,28 @@ static void run_layer(struct decoder *d, int layer, float *x_next)
     layer_after_attention(&d->work, d->m, layer, d->x[layer], s, x_next, d->n);
 }
 
-static void forward(struct decoder *d)
+/* False: stopped, here and below. */
+static bool forward(struct decoder *d)
 {
     const struct model *m = d->m;
     int64_t c = m->config.hidden;
     struct mat table = {m->embed.weight, m->embed.type, c, 1};
     m->k->embedding(d->x[0], &table, d->ids, d->batch->n, c);
     zero_tail(d, d->x[0], c);
-    for (int l = 0; l < m->config.layers; l++)
+    for (int l = 0; l < m->config.layers; l++) {
+        if (decoder_stopped(d))
+            return false;
         run_layer(d, l, d->x[l + 1]);
+    }
+    return true;
 }
 
-static void backward(struct decoder *d)
+static bool backward(struct decoder *d)
 {
     const struct model *m = d->m;
     for (int l = m->config.layers - 1; l >= d->lowest; l--) {
+        if (decoder_stopped(d))
+            return false;
         if (d->recompute)
             run_layer(d, l, NULL);
         layer_backward(&d->work, m, l, d->x[l], kept_of(d, l), d->seq, d->batch->n_seq, l > d->lowest || m->embed.pw, d->n,
@@ -268,6 +285,7 @@ static void backward(struct decoder *d)
     }
     if (m->embed.pw)
         m->k->embedding_backward(m->embed.pw->grad, d->work.dx, d->ids, d->batch->n, m->config.hidden, m->config.vocab);
+    return true;
 }
 
 int decoder_forward_backward(struct decoder *d, const struct batch *b, float grad_scale, uint64_t seed, int64_t step,
@@ -277,10 +295,8 @@ int decoder_forward_backward(struct decoder *d, const struct batch *b, float gra
         return err_set(e, "decoder: planned for evaluation, expected one planned for training");
     if (begin(d, b, true, seed, step, e))
         return -1;
-    forward(d);
-    head_loss(d, grad_scale, r, NULL);
-    if (grad_scale != 0 && r->trained && decoder_trains_body(d))
-        backward(d);
+    if (!forward(d) || !head_loss(d, grad_scale, r, NULL) || (grad_scale != 0 && r->trained && decoder_trains_body(d) && !backward(d)))
+        *r = (struct decoder_result){.stopped = true};
     return 0;
 }
 
@@ -288,8 +304,8 @@ int decoder_loss(struct decoder *d, const struct batch *b, struct decoder_result
 {
     if (begin(d, b, false, 0, 0, e))
         return -1;
-    forward(d);
-    head_loss(d, 0, r, per_row);
+    if (!forward(d) || !head_loss(d, 0, r, per_row))
+        *r = (struct decoder_result){.stopped = true};
     return 0;
 }
 
@@ -297,8 +313,7 @@ int decoder_forward(struct decoder *d, const struct batch *b, struct err *e)
 {
     if (begin(d, b, false, 0, 0, e))
         return -1;
-    forward(d);
-    return 0;
+    return forward(d) ? 0 : err_set(e, "stopped");
 }
 
 int decoder_scores(struct decoder *d, const int32_t *rows, int64_t n_rows,

@@ -26,6 +26,7 @@ struct decoder {
     int64_t rows;                /* planned: at least DECODER_MIN_ROWS */
     int max_seq;
     bool backward, recompute;
+    int (*stop)(void);           /* NULL: never */
     int lowest;                  /* backward ends here: first layer with something to train, 0 when the embedding is */
     int n_kept;                  /* 1, or one for each layer from `lowest` on */
     struct layer_kept *kept;
@@ -43,6 +44,7 @@ struct decoder {
     int64_t n;                   /* rows computed: batch->n, at least DECODER_MIN_ROWS */
 };
 
+bool decoder_stopped(const struct decoder *d);
 /* Whether backward has anything to do below the output layer. */
 bool decoder_trains_body(const struct decoder *d);
 
@@ -50,8 +52,8 @@ void head_init(struct decoder *d);
 void head_layout(struct decoder *d, struct arena *a);
 void head_release(struct decoder *d);
 /* Loss of all trained rows. grad_scale != 0: parameter gradients of the output layer and final norm, and, when
- * decoder_trains_body, d->work.dx = gradient of the last layer's output. per_row (batch->n) may be NULL. */
-void head_loss(struct decoder *d, float grad_scale, struct decoder_result *r, float *per_row);
+ * decoder_trains_body, d->work.dx = gradient of the last layer's output. per_row (batch->n) may be NULL. False: stopped. */
+bool head_loss(struct decoder *d, float grad_scale, struct decoder_result *r, float *per_row);
 int head_logits(struct decoder *d, const int32_t *rows, int64_t n_rows,
                 int (*sink)(void *arg, int64_t first, int64_t count, const float *logits), void *arg);
 

@@ -101,12 +101,12 @@ static void chunk_loss(struct decoder *d, int64_t count, float grad_scale, struc
         chunk_backward(d, count, n);
 }
 
-void head_loss(struct decoder *d, float grad_scale, struct decoder_result *r, float *per_row)
+bool head_loss(struct decoder *d, float grad_scale, struct decoder_result *r, float *per_row)
 {
     const struct batch *b = d->batch;
     struct head *h = &d->head;
     int64_t count = 0;
-    *r = (struct decoder_result){0, 0};
+    *r = (struct decoder_result){0};
     if (per_row)
         memset(per_row, 0, (size_t)b->n * sizeof *per_row);
     if (grad_scale != 0 && decoder_trains_body(d))
@@ -117,10 +117,13 @@ void head_loss(struct decoder *d, float grad_scale, struct decoder_result *r, fl
             h->host_targets[count++] = b->targets[i];
         }
         if (count == h->chunk || (count && i == b->n - 1)) {
+            if (decoder_stopped(d))
+                return false;
             chunk_loss(d, count, grad_scale, r, per_row);
             count = 0;
         }
     }
+    return true;
 }
 
 int head_logits(struct decoder *d, const int32_t *rows, int64_t n_rows,

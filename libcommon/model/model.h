@@ -115,7 +115,11 @@ void decoder_free(struct decoder *d);
 struct decoder_result {
     double loss_sum;      /* over trained targets */
     int64_t trained;      /* their count */
+    bool stopped;         /* decoder_set_stop asked for it: nothing else here, and no gradient, means anything */
 };
+
+/* Asked between layers and chunks of the output layer; an answer other than 0 ends a pass early. */
+void decoder_set_stop(struct decoder *d, int (*stop)(void));
 
 /* A batch that does not fit, ids or targets outside the vocabulary, and broken bounds are errors. Samples never see each
  * other, and every row's bits are the same whatever else is in the batch. Dynamic rotary scaling is that of each sample alone.

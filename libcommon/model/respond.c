@@ -115,8 +115,8 @@ static int check_ids(const struct responder *r, const struct token_list *ids, st
         if (ids->ids[i] >= r->model->config.vocab)
             return err_set(e, "token %u is outside the model's vocabulary of %lld: the tokenizer is another model's", ids->ids[i],
                            (long long)r->model->config.vocab);
-    if ((int64_t)ids->n >= r->model->config.max_positions)
-        return err_set(e, "the prompt's %zu tokens leave no room in the model's context of %lld", ids->n, (long long)r->model->config.max_positions);
+    if ((int64_t)ids->n >= model_config_context(&r->model->config))
+        return err_set(e, "the prompt's %zu tokens leave no room in the model's context of %lld", ids->n, (long long)model_config_context(&r->model->config));
     return ids->n ? 0 : err_set(e, "the prompt is empty");
 }
 
@@ -196,7 +196,7 @@ static int got_end(void *arg, size_t request, enum generate_end why, int64_t n_t
 /* A cache for the longest of these prompts; one that has room already is kept, with what it holds. */
 static int make_room(struct responder *r, const struct token_list *prompts, size_t n, struct err *e)
 {
-    int64_t need = 0, limit = r->model->config.max_positions;
+    int64_t need = 0, limit = model_config_context(&r->model->config);
     for (size_t i = 0; i < n; i++)
         if ((int64_t)prompts[i].n + r->o.max_tokens > need)
             need = (int64_t)prompts[i].n + r->o.max_tokens;

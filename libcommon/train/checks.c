@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "cli/stop.h"
 #include "format/manifest.h"
 #include "format/model_folder.h"
 
@@ -48,7 +49,7 @@ int check_weights(const struct model *m, struct err *e)
     int n = m->folder ? m->folder->n_tensors : 0, first = n;
 #pragma omp parallel for schedule(dynamic) reduction(min : first)
     for (int i = 0; i < n; i++)
-        if (i < first && manifest_find_nonfinite(m->folder->tensors[i]) >= 0)
+        if (i < first && !stop_requested() && manifest_find_nonfinite(m->folder->tensors[i]) >= 0)
             first = i;
     if (first == n)
         return 0;

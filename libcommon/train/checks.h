@@ -9,7 +9,7 @@
  * sample trains something. (Lengths are checked by plan_make.) */
 int check_tokens(const struct model *m, const char *dir, const struct token_file *t, struct err *e) MUST_CHECK;
 
-/* Every stored weight is a finite number. Reads them all, which the first step does anyway. */
+/* Every stored weight is a finite number. Reads them all, which the first step does anyway; a requested stop ends that early. */
 int check_weights(const struct model *m, struct err *e) MUST_CHECK;
 
 #endif

@@ -182,7 +182,6 @@ static int train(const struct train_command *c, struct session *s, int found, st
                               .batches = &s->batches, .schedule = s->schedule, .folder = folder, .subject = s->subject, .tool = c->tool,
                               .log_path = log, .run = s->run, .provenance = s->provenance, .seed = (uint64_t)cli.seed, .stop = stop_requested,
                               .say = say, .begun = begun, .begun_arg = s, .progress = progress_step};
-        stop_defer();
         status = train_run(&j, &result, e);
         if (status == 0)
             status = report(s, &result);
@@ -216,8 +215,13 @@ static int command(const struct train_command *c, struct session *s, struct run_
         msg_info("%s: already complete", cli.output);
         return 0;
     }
+    stop_defer();
     if (check_log(c, found, e) < 0 || check_resources(c, s, memory, e) < 0 || check_weights(s->model, e) < 0)
         return -1;
+    if (stop_requested()) {
+        msg_info("stopped before the first step");
+        return EXIT_STOPPED;
+    }
     return train(c, s, found, e);
 }
 

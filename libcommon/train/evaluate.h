@@ -9,8 +9,8 @@ struct evaluation {
     int64_t trained;  /* tokens that bear loss */
 };
 
-/* 0 done, 1 when `stop` (may be NULL) asked to, -1 error. progress (may be NULL) is told the samples done. */
-int evaluate(struct decoder *d, struct pack *p, const struct token_file *t, int (*stop)(void), void (*progress)(int64_t done),
-             struct evaluation *r, struct err *e) MUST_CHECK;
+/* 0 done, 1 when the decoder was asked to stop, -1 error. progress (may be NULL) is told the samples done. */
+int evaluate(struct decoder *d, struct pack *p, const struct token_file *t, void (*progress)(int64_t done), struct evaluation *r,
+             struct err *e) MUST_CHECK;
 
 #endif

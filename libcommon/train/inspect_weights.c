@@ -60,7 +60,7 @@ static void add_config(json_t *to, const struct model_config *c)
     json_object_set_new(to, "head_dim", json_integer(c->head_dim));
     json_object_set_new(to, "vocab", json_integer(c->vocab));
     json_object_set_new(to, "tied", json_boolean(c->tied));
-    json_object_set_new(to, "context", json_integer(c->max_positions));
+    json_object_set_new(to, "context", json_integer(model_config_context(c)));
 }
 
 static int verify_model(json_t *to, const struct model_folder *f, struct err *e)

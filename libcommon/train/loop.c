@@ -110,13 +110,18 @@ static int resume(struct loop *l, struct err *e)
 
 /* ---- a step ---- */
 
-static int diverged(struct loop *l, const char *what)
+/* tensor: where it was seen first, NULL when that is not known. */
+static int diverged(struct loop *l, const char *what, const char *where, const char *tensor)
 {
-    const char *grad = optimizer_find_bad_gradient(l->j->optimizer);
     l->r->outcome = TRAIN_DIVERGED;
-    snprintf(l->r->why, sizeof l->r->why, "step %" PRId64 ": %s is no finite number%s%s%s", l->s.step + 1, what,
-             grad ? ", first seen in the gradient of '" : "", grad ? grad : "", grad ? "'" : "");
+    snprintf(l->r->why, sizeof l->r->why, "step %" PRId64 ": %s is no finite number%s%s%s%s", l->s.step + 1, what,
+             tensor ? ", first seen in " : "", tensor ? where : "", tensor ? tensor : "", tensor ? "'" : "");
     return 1;
+}
+
+static int diverged_before(struct loop *l, const char *what)
+{
+    return diverged(l, what, "the gradient of '", optimizer_find_bad_gradient(l->j->optimizer));
 }
 
 /* Forward and backward over the step's packs; 1: stopped or diverged (see outcome), before anything was changed. */
@@ -132,13 +137,13 @@ static int gradients(struct loop *l, const struct batches_step *b, double *loss,
         row += l->pack.batch.n;
         if (decoder_forward_backward(j->plan->decoder, &l->pack.batch, (float)(1 / (double)b->trained), j->seed, l->s.step + 1, &one, e) < 0)
             return -1;
-        sum += one.loss_sum;
-        if (!isfinite(one.loss_sum))
-            return diverged(l, "the loss");
-        if (i < b->n && j->stop()) {
+        if (one.stopped) {
             l->r->outcome = TRAIN_STOPPED;
             return 1;
         }
+        sum += one.loss_sum;
+        if (!isfinite(one.loss_sum))
+            return diverged_before(l, "the loss");
     }
     *loss = sum / (double)b->trained;
     return 0;
@@ -155,7 +160,7 @@ static int step(struct loop *l, struct err *e)
     if (r == 0) {
         l->norm = optimizer_grad_norm(j->optimizer, j->model->k);
         if (!isfinite(l->norm))
-            r = diverged(l, "the gradient");
+            r = diverged_before(l, "the gradient");
     }
     if (r != 0) {
         batches_seek(j->batches, epoch, next);
@@ -163,6 +168,9 @@ static int step(struct loop *l, struct err *e)
     }
     struct optimizer_options p = {l->lr = schedule_lr(&j->schedule, l->s.step + 1), j->o->beta1, j->o->beta2, j->o->eps, j->o->weight_decay, j->o->clip};
     optimizer_step(j->optimizer, j->model->k, &p, l->s.step + 1, l->norm);
+    const char *bad = optimizer_find_bad_value(j->optimizer, j->model->k);
+    if (bad)
+        return diverged(l, "an updated weight", "'", bad);
     l->s.step++;
     l->s.epoch = b.epoch;
     l->s.tokens += b.rows, l->s.log_tokens += b.rows, l->r->tokens += b.rows;
@@ -187,7 +195,7 @@ static int eval(struct loop *l, struct err *e)
 {
     struct evaluation v;
     l->s.eval_pending = true;
-    int r = evaluate(l->j->plan->decoder, &l->pack, l->j->eval, l->j->stop, NULL, &v, e);
+    int r = evaluate(l->j->plan->decoder, &l->pack, l->j->eval, NULL, &v, e);
     if (r == 1)
         l->r->outcome = TRAIN_STOPPED;
     if (r != 0)
@@ -297,6 +305,7 @@ int train_run(struct train_job *j, struct train_result *r, struct err *e)
     clock_gettime(CLOCK_MONOTONIC, &l.began);
     l.saved = l.logged = l.began;
     pack_init(&l.pack, j->plan->rows, j->plan->max_seq);
+    decoder_set_stop(j->plan->decoder, j->stop);
     int code = begin(&l, e);
     if (code == 0) {
         j->begun(j->begun_arg, l.s.step, l.s.total_steps);

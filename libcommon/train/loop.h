@@ -4,7 +4,7 @@
  *
  * Everything is opened, checked, planned and committed before. A step: forward and backward over its packs (the loss of the
  * step is the sum over its trained tokens divided by their count), clipping, AdamW, one line of the log; then, when due, an
- * evaluation and a checkpoint. A stop is looked for after every pack; the step in hand is then given up, not half made.
+ * evaluation and a checkpoint. A stop is looked for between layers; the step in hand is then given up, not half made.
  * A loss or a gradient that is no finite number ends the run before it reaches a weight. */
 #ifndef TRAIN_LOOP_H
 #define TRAIN_LOOP_H

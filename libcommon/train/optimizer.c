@@ -57,11 +57,27 @@ void optimizer_step(const struct optimizer *o, const struct kernels *k, const st
     }
 }
 
+static bool is_finite(const float *x, int64_t n)
+{
+    while (n && isfinite(x[n - 1]))
+        n--;
+    return n == 0;
+}
+
 const char *optimizer_find_bad_gradient(const struct optimizer *o)
 {
     for (int i = 0; i < o->n; i++)
-        for (int64_t j = 0; j < o->params[i]->numel; j++)
-            if (!isfinite(o->params[i]->grad[j]))
-                return o->params[i]->name;
+        if (!is_finite(o->params[i]->grad, o->params[i]->numel))
+            return o->params[i]->name;
+    return NULL;
+}
+
+const char *optimizer_find_bad_value(const struct optimizer *o, const struct kernels *k)
+{
+    if (isfinite(k->sum_squares(o->value, o->offset[o->n])))
+        return NULL;
+    for (int i = 0; i < o->n; i++)
+        if (!is_finite(o->params[i]->value, o->params[i]->numel))
+            return o->params[i]->name;
     return NULL;
 }

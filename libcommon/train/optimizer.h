@@ -34,5 +34,7 @@ void optimizer_step(const struct optimizer *o, const struct kernels *k, const st
 
 /* The first tensor whose gradient holds a NaN or an infinity; NULL when none does. */
 const char *optimizer_find_bad_gradient(const struct optimizer *o);
+/* The same of the trained weights; all of them are looked at in one fast pass. */
+const char *optimizer_find_bad_value(const struct optimizer *o, const struct kernels *k);
 
 #endif

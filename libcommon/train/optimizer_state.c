@@ -59,10 +59,12 @@ static int load_part(struct optimizer *o, const struct st_file *f, int i, int k,
     char *name = mem_printf("%s.%s", p->name, PARTS[k]);
     const struct st_tensor *t = st_find(f, name);
     bool fits = t && t->type == DTYPE_F32 && t->ndim == p->ndim && t->shape[0] == p->shape[0] && (p->ndim < 2 || t->shape[1] == p->shape[1]);
-    if (fits)
+    if (fits) {
         memcpy(part(o, i, k), t->data, t->size);
-    else
+        st_drop(f, t->data, t->size);
+    } else {
         err_set(e, "%s: tensor '%s' is %s", f->path, name, t ? "of another type or shape than the model needs" : "missing");
+    }
     free(name);
     return fits ? 0 : -1;
 }

@@ -48,12 +48,13 @@ static void choose_rows(struct plan *p, struct model *m, struct optimizer *o, in
 
 static int check_length(const struct model *m, const struct token_file *t, struct err *e)
 {
-    if (!t || t->longest <= m->config.max_positions)
+    int64_t context = model_config_context(&m->config);
+    if (!t || t->longest <= context)
         return 0;
     for (int64_t i = 0; i < t->n_samples; i++)
-        if (token_file_sample(t, i).n > m->config.max_positions)
+        if (token_file_sample(t, i).n > context)
             return err_set(e, "%s: sample %" PRId64 ": holds %u tokens, the model has %" PRId64 " positions; tok-encode --max-length shortens or splits",
-                           t->path, i, token_file_sample(t, i).n, m->config.max_positions);
+                           t->path, i, token_file_sample(t, i).n, context);
     return 0;
 }
 

@@ -211,6 +211,17 @@ run lora-train -j 1 -m model -o out.d -n --recompute layer train.tok
 less=$(awk '/^peak/ { print $3 }' out)
 has out 'activations computed again                        yes' '--recompute layer is planned'
 ok 'and takes less' test "$less" -lt "$peak"
+lora-train -j 1 -m model -o planned -n --rank 4096 --rows 64 --steps 2 train.tok >out
+planned=$(awk '/^peak/ { print $3 }' out)
+for part in 'a run' 'and one that goes on from a checkpoint'; do
+    run lora-train -q -j 1 -m model -o planned --rank 4096 --rows 64 --steps 2 --summary planned.json train.tok
+    if nm "$BUILD/bin/lora-train" | grep -q __asan; then
+        skip 'sanitizers take memory of their own' 1
+    else
+        ok "$part takes what the plan says" test "$(sed -n 's/.*"peak_memory": \([0-9]*\).*/\1/p' planned.json)" -lt $((planned * 105 / 100))
+    fi
+    rm planned/adapter_model.safetensors
+done
 run lora-train -j 1 -m model -o out.d -n --memory "$(((peak + less) / 2))" train.tok
 has out 'activations computed again                        yes' '--recompute auto does so when --memory is short'
 run lora-train -j 1 -m model -o out.d -n --memory "$(((peak + less) / 2))" --recompute none train.tok
@@ -364,6 +375,10 @@ has err 'is no finite number' 'and says why'
 has err 'there is no checkpoint before it' 'and what is left'
 has diverged/run.json '"status": "diverged"' 'the record says so'
 has diverged/log.jsonl '"status":3' 'and the log'
+run lora-train -j 1 -m model -o undefined --dtype f32 --steps 3 --save-every 1 --eps 0 train.tok
+is_status 3 'so has one whose update is no number (0 / 0)'
+has err 'step 1: an updated weight is no finite number, first seen in '"'base_model" 'which names the tensor'
+ok 'and nothing of it is kept' test ! -e undefined/checkpoint-1 -a ! -e undefined/adapter_model.safetensors
 
 # ---- the disk ----
 inject=$BUILD/tests/faults/inject.so

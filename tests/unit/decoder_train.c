@@ -237,6 +237,47 @@ static void test_bf16(void)
     golden_close(&g);
 }
 
+static int questions_left;
+
+static int stop_after_some(void)
+{
+    return questions_left-- <= 0;
+}
+
+/* A pass is left at each of its places, and the next one is as if nothing had been. */
+static void test_stop(void)
+{
+    struct golden g;
+    golden_open(&g, "qwen3");
+    struct tiny_params p = {.n = 0};
+    struct tiny_decoder d;
+    struct decoder_result r = {0};
+    struct err e = ERR_INIT;
+    struct model *m = open_model(&g);
+    tiny_train_all(&p, m);
+    tiny_decoder_make(&d, m, g.batch.n, 3, true, false);
+    double want = loss_of(d.d, &g.batch);
+    int stopped = 0, passes = 0;
+    decoder_set_stop(d.d, stop_after_some);
+    do {
+        questions_left = passes++;
+        if (decoder_forward_backward(d.d, &g.batch, 1, 0, 0, &r, &e))
+            tiny_die(&e);
+        stopped += r.stopped;
+    } while (r.stopped && passes < 100);
+    int layers = m->config.layers;
+    is_int(stopped, 2 * layers + 1, "a pass can be stopped before each layer, forward and backward, and before the output layer");
+    decoder_set_stop(d.d, NULL);
+    is_near(loss_of(d.d, &g.batch), want, 0, "the next one is not disturbed");
+    decoder_set_stop(d.d, stop_after_some);
+    questions_left = 1;
+    ok(!decoder_loss(d.d, &g.batch, &r, NULL, &e) && r.stopped, "so can an evaluation");
+    tiny_decoder_release(&d);
+    tiny_params_release(&p);
+    model_close(m);
+    golden_close(&g);
+}
+
 static void refused(struct decoder *d, struct batch b, const char *text)
 {
     struct err e = ERR_INIT;
@@ -306,6 +347,7 @@ int main(void)
     test_parts();
     test_dropout();
     test_bf16();
+    test_stop();
     test_batches();
     test_plan();
     return tap_end();
