@@ -123,7 +123,7 @@ static int run(const struct token_file *t, struct outfile *f)
         die("%s: has a vocabulary of %lld, that of %s is %lld", o.against, (long long)against.model->config.vocab, cli.model,
             (long long)s.model->config.vocab);
     msg_info("%s: %lld samples, %lld tokens, %lld trained", t->path, (long long)t->n_samples, (long long)t->n_tokens, (long long)t->n_trained);
-    pack_init(&p, s.plan.rows, s.plan.max_seq);
+    pack_init(&p, s.plan.rows, s.plan.room);
     progress_begin("sample", 0, t->n_samples);
     if (evaluate(s.plan.decoder, &p, t, show, &v, &e) < 0)
         die_err(&e);

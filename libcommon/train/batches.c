@@ -92,12 +92,12 @@ void batches_next(struct batches *b, struct batches_step *s)
     s->epoch = (double)b->epoch + (double)b->next / (double)b->file->n_samples;
 }
 
-void pack_init(struct pack *p, int64_t max_rows, int max_seq)
+void pack_init(struct pack *p, int64_t max_rows, int64_t room)
 {
-    *p = (struct pack){.max_rows = max_rows, .max_seq = max_seq};
-    p->ids = mem_array(NULL, (size_t)max_rows, sizeof *p->ids);
-    p->targets = mem_array(NULL, (size_t)max_rows, sizeof *p->targets);
-    p->start = mem_array(NULL, (size_t)max_seq + 1, sizeof *p->start);
+    *p = (struct pack){.max_rows = max_rows};
+    p->ids = mem_array(NULL, (size_t)room, sizeof *p->ids);
+    p->targets = mem_array(NULL, (size_t)room, sizeof *p->targets);
+    p->start = mem_array(NULL, (size_t)room + 1, sizeof *p->start); /* no sample is empty */
 }
 
 void pack_release(struct pack *p)
@@ -112,9 +112,9 @@ int64_t pack_fill(struct pack *p, const struct token_file *t, const uint32_t *it
 {
     int64_t rows = 0, used = 0;
     p->trained = 0;
-    for (; used < n && used < p->max_seq; used++) {
+    for (; used < n; used++) {
         struct token_sample s = token_file_sample(t, items ? items[used] : first + used);
-        if (rows + s.n > p->max_rows)
+        if (used && rows + s.n > p->max_rows)
             break;
         p->start[used] = rows;
         for (uint32_t i = 0; i < s.n; i++) { /* row i predicts token i + 1 */

@@ -3,7 +3,7 @@
  * An epoch visits every sample once, in the order of the file or in an order drawn from (seed, epoch). A step takes the next
  * `batch` samples, or the next samples until they hold `batch_tokens` trained tokens; no step crosses the end of an
  * epoch, so the last one of an epoch may be smaller. A step is cut, in order, into packs of at most max_rows rows;
- * a sample never splits over packs. The position (epoch, next) is all the state there is.
+ * a sample never splits over packs, and a longer one is a pack of its own. The position (epoch, next) is all the state there is.
  *
  *     batches_init(&b, ...); total = batches_count_steps(&b, epochs);
  *     while (...) { batches_next(&b, &s); for (i = 0; i < s.n; i += used) used = pack_fill(&p, file, s.items + i, s.n - i, row0); } */
@@ -42,19 +42,18 @@ int64_t batches_count_steps(struct batches *b, double epochs);
 void batches_seek(struct batches *b, int64_t epoch, int64_t next);
 void batches_next(struct batches *b, struct batches_step *s); /* goes on into the next epoch by itself */
 
-/* One pack of samples as the decoder reads it. Sized for max_rows rows or one sample of `longest`, whichever is more. */
+/* One pack of samples as the decoder reads it: at most max_rows rows, or one sample that is longer. */
 struct pack {
     int64_t max_rows;
-    int max_seq;
-    int32_t *ids, *targets; /* (max_rows) */
-    int64_t *start;         /* (max_seq + 1) */
+    int32_t *ids, *targets; /* (room) */
+    int64_t *start;         /* (room + 1) */
     int64_t trained;        /* targets that bear loss */
     struct batch batch;
 };
 
-void pack_init(struct pack *p, int64_t max_rows, int max_seq);
+void pack_init(struct pack *p, int64_t max_rows, int64_t room); /* room: max_rows or the longest sample, whichever is more */
 void pack_release(struct pack *p);
-/* Takes as many of the n samples as fit (at least one: max_rows covers the longest) and returns how many. items NULL: samples
+/* Takes as many of the n samples as fit, at least one, and returns how many. items NULL: samples
  * first, first + 1, ... row0: row of the step at which this pack starts. */
 int64_t pack_fill(struct pack *p, const struct token_file *t, const uint32_t *items, int64_t first, int64_t n, int64_t row0);
 

@@ -24,7 +24,7 @@ static int check_ids(const struct model *m, const struct token_file *t, struct e
         struct token_sample x = token_file_sample(t, i);
         for (uint32_t k = 0; k < x.n; k++)
             if (x.ids[k] >= m->config.vocab)
-                return err_set(e, "%s: record %" PRId64 ": token %u is outside the model's vocabulary of %" PRId64, t->path, i, x.ids[k],
+                return err_set(e, "%s: record %" PRId64 ": token %u is outside the model's vocabulary of %" PRId64, t->path, i + 1, x.ids[k],
                                m->config.vocab);
     }
     return 0;
@@ -40,7 +40,7 @@ int check_tokens(const struct model *m, const char *dir, const struct token_file
         return -1;
     for (int64_t i = 0; i < t->n_samples; i++)
         if (token_file_sample(t, i).trained == 0)
-            return err_set(e, "%s: record %" PRId64 ": no token is to be trained", t->path, i);
+            return err_set(e, "%s: record %" PRId64 ": no token is to be trained", t->path, i + 1);
     return 0;
 }
 

@@ -63,15 +63,17 @@ static int64_t recorded_rows(const struct run_record *old)
 
 static void introduce(const struct session *s)
 {
-    char all[32], mem[32];
+    char all[32], mem[32], alone[64] = "";
     int64_t trained, total = session_parameters(s, &trained);
     bool extra = s->model->n_params && strstr(s->model->params[0]->name, "lora_"); /* a pair comes on top of the base */
     progress_format_count(all, sizeof all, (double)total);
     progress_format_bytes(mem, sizeof mem, (double)s->plan.peak);
+    if (s->plan.room > s->plan.rows)
+        snprintf(alone, sizeof alone, " (a sample of %" PRId64 " by itself)", s->plan.room);
     msg_info("%s: %s, %d layers, %s parameters; %s: %" PRId64 " samples, %" PRId64 " tokens, %" PRId64 " trained", cli.model, s->model->config.type,
              s->model->config.layers, all, s->train->path, s->train->n_samples, s->train->n_tokens, s->train->n_trained);
-    msg_info("trains %" PRId64 " of %" PRId64 " parameters (%.3g%%) in %" PRId64 " steps of at most %" PRId64 " rows at once, %s, memory %s%s", trained,
-             total + (extra ? trained : 0), 100 * (double)trained / (double)(total + (extra ? trained : 0)), s->schedule.total, s->plan.rows,
+    msg_info("trains %" PRId64 " of %" PRId64 " parameters (%.3g%%) in %" PRId64 " steps of at most %" PRId64 " rows at once%s, %s, memory %s%s", trained,
+             total + (extra ? trained : 0), 100 * (double)trained / (double)(total + (extra ? trained : 0)), s->schedule.total, s->plan.rows, alone,
              s->model->bf16 ? "bf16" : "f32", mem, s->plan.recompute ? ", activations computed again" : "");
 }
 

@@ -304,7 +304,7 @@ int train_run(struct train_job *j, struct train_result *r, struct err *e)
     *r = (struct train_result){.loss = NAN, .eval_loss = NAN};
     clock_gettime(CLOCK_MONOTONIC, &l.began);
     l.saved = l.logged = l.began;
-    pack_init(&l.pack, j->plan->rows, j->plan->max_seq);
+    pack_init(&l.pack, j->plan->rows, j->plan->room);
     decoder_set_stop(j->plan->decoder, j->stop);
     int code = begin(&l, e);
     if (code == 0) {

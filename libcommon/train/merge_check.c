@@ -40,7 +40,7 @@ static int compare(struct side *merged, struct side *reference, const struct tok
     struct pack p;
     double sum = 0;
     int code = 0;
-    pack_init(&p, merged->plan.rows, merged->plan.max_seq);
+    pack_init(&p, merged->plan.rows, merged->plan.room);
     for (int64_t i = 0; i < t->n_samples && code == 0;) {
         i += pack_fill(&p, t, NULL, i, t->n_samples - i, 0);
         code = divergence_add(merged->plan.decoder, reference->plan.decoder, &p, merged->model->config.vocab, &sum, r, e);

@@ -26,10 +26,10 @@ static void lay_out(struct plan *p, struct optimizer *o)
 static void try_plan(struct plan *p, struct model *m, struct optimizer *o, int64_t rows, bool recompute)
 {
     decoder_free(p->decoder);
-    p->rows = most(rows, p->longest);
-    p->max_seq = (int)p->rows;
+    p->rows = rows;
+    p->room = most(rows, p->longest);
     p->recompute = recompute;
-    p->decoder = decoder_new(m, p->rows, p->max_seq, o != NULL, recompute);
+    p->decoder = decoder_new(m, p->room, (int)p->room, o != NULL, recompute);
     arena_init(&p->arena);
     lay_out(p, o);
     p->peak = (int64_t)p->arena.used + p->mapped + p->host;
@@ -40,7 +40,7 @@ static void choose_rows(struct plan *p, struct model *m, struct optimizer *o, in
 {
     size_t fixed = o ? 4 * sizeof(float) * (size_t)o->offset[o->n] : 0;
     for (int64_t rows = ROWS_MAX;; rows /= 2) {
-        try_plan(p, m, o, useful && useful < rows ? useful : rows, recompute);
+        try_plan(p, m, o, most(useful && useful < rows ? useful : rows, p->longest), recompute);
         if (rows <= ROWS_MIN || p->arena.used - fixed <= ACTIVATIONS || p->rows >= rows * 2)
             return;
     }
@@ -54,7 +54,7 @@ static int check_length(const struct model *m, const struct token_file *t, struc
     for (int64_t i = 0; i < t->n_samples; i++)
         if (token_file_sample(t, i).n > context)
             return err_set(e, "%s: sample %" PRId64 ": holds %u tokens, the model has %" PRId64 " positions; tok-encode --max-length shortens or splits",
-                           t->path, i, token_file_sample(t, i).n, context);
+                           t->path, i + 1, token_file_sample(t, i).n, context);
     return 0;
 }
 
@@ -64,7 +64,7 @@ int plan_make(struct plan *p, struct model *m, struct optimizer *o, const struct
     *p = (struct plan){0};
     if (check_length(m, train, e) < 0 || check_length(m, eval, e) < 0)
         return -1;
-    p->longest = most(train->longest, eval ? eval->longest : 0);
+    p->longest = train->longest;
     p->mapped = m->folder ? m->folder->bytes : 0;
     p->host = PROGRAM + (int64_t)m->k->scratch_bytes(m->config.heads, m->config.kv_heads, m->config.head_dim) + train->n_samples * (int64_t)sizeof(uint32_t);
     bool layer = !strcmp(w->recompute, "layer");
@@ -72,6 +72,10 @@ int plan_make(struct plan *p, struct model *m, struct optimizer *o, const struct
         try_plan(p, m, o, w->rows, layer);
     else
         choose_rows(p, m, o, w->useful, layer);
+    if (eval && eval->longest > p->room) { /* rows are chosen: an evaluation changes no pack of the training */
+        p->longest = eval->longest;
+        try_plan(p, m, o, p->rows, layer);
+    }
     if (p->peak > w->memory && !strcmp(w->recompute, "auto") && o)
         try_plan(p, m, o, p->rows, true); /* the same rows: the same bytes */
     return 0;

@@ -4,7 +4,7 @@
  *     arena_commit(&p.arena), plan_layout(&p, ...)             then the memory is there
  *
  * Rows at once do not depend on the machine, so that equal commands give equal bytes: the largest of 2048, 1024 and 512 whose
- * activations take at most 1 GiB, not more than a step has, and never less than the longest sample. What is recomputed changes no bit. */
+ * activations take at most 1 GiB, not more than a step has, and never less than the longest sample to train on. What is recomputed changes no bit. */
 #ifndef TRAIN_PLAN_H
 #define TRAIN_PLAN_H
 
@@ -14,7 +14,7 @@
 
 struct plan_wish {
     int64_t rows;             /* 0: chosen */
-    int64_t useful;           /* rows that a step or evaluation has at most; 0: unknown */
+    int64_t useful;           /* rows that a step has at most; 0: unknown */
     const char *recompute;    /* auto, none, layer */
     int64_t memory;           /* bytes that may be used */
 };
@@ -22,8 +22,8 @@ struct plan_wish {
 struct plan {
     struct arena arena;       /* planned, not committed */
     struct decoder *decoder;
-    int64_t rows, longest;
-    int max_seq;
+    int64_t rows;             /* of a pack of samples; what the bytes of the result depend on, with or without an evaluation */
+    int64_t longest, room;    /* the longest sample, computed by itself when it has more rows; the most of both */
     bool recompute;
     int64_t mapped;           /* bytes of weights in the mapped files */
     int64_t host;             /* bytes outside the arena: packs, order of samples, packing buffers of the products */

@@ -67,6 +67,8 @@ static void add_work(struct buf *b, const struct session *s)
     count(b, "samples", (double)s->train->n_samples);
     count(b, "steps", steps);
     count(b, "rows at once, at most", (double)s->plan.rows);
+    if (s->plan.room > s->plan.rows)
+        count(b, "rows of the longest sample", (double)s->plan.room);
     buf_printf(b, "%-34s %18s\n", "activations computed again", s->plan.recompute ? "yes" : "no");
     count(b, "tokens computed", rows);
     count(b, "FLOPs per step", flops / steps);

@@ -67,12 +67,12 @@ void session_close(struct session *s)
 
 /* ---- planning ---- */
 
-/* A step of few short samples needs no room for more; an evaluation packs as many as there is room for. */
+/* A step of few short samples needs no room for more. */
 static int64_t useful_rows(const struct session *s)
 {
     const struct train_options *o = s->c->o;
     int64_t step;
-    if (s->eval || o->batch_tokens || __builtin_mul_overflow(o->batch, (int64_t)s->train->longest, &step))
+    if (o->batch_tokens || __builtin_mul_overflow(o->batch, (int64_t)s->train->longest, &step))
         return 0;
     return step;
 }

@@ -192,7 +192,7 @@ static void test_pack(const struct tokens *t)
 {
     const uint32_t items[] = {4, 0, 9, 3}; /* 6, 2, 6, 5 tokens */
     struct pack p;
-    pack_init(&p, 14, 3);
+    pack_init(&p, 14, 14);
     is_int(pack_fill(&p, t->file, items, 0, 4, 100), 3, "three samples of 14 rows fit");
     is_int(p.batch.n, 14, "rows");
     is_int(p.batch.row0, 100, "first row of the step");
@@ -201,8 +201,12 @@ static void test_pack(const struct tokens *t)
     ok(p.ids[6] == 0 && p.targets[6] == 1 && p.targets[7] == -1, "a row predicts the next token; the last of a sample nothing");
     is_int(p.trained, 11, "trained targets");
     is_int(pack_fill(&p, t->file, items + 3, 0, 1, 0), 1, "the rest");
-    is_int(pack_fill(&p, t->file, NULL, 0, 23, 0), 3, "without a list: from the first on");
-    ok(p.ids[2] == 10 && p.batch.n == 9, "in order");
+    is_int(pack_fill(&p, t->file, NULL, 0, 23, 0), 4, "without a list: from the first on");
+    ok(p.ids[2] == 10 && p.batch.n == 14, "in order");
+    pack_release(&p);
+    pack_init(&p, 4, 6);
+    ok(pack_fill(&p, t->file, items, 0, 4, 0) == 1 && p.batch.n == 6, "a sample that is longer than a pack is one by itself");
+    ok(pack_fill(&p, t->file, items + 1, 0, 3, 0) == 1 && p.batch.n == 2, "and does not join a shorter one");
     pack_release(&p);
 }
 
