@@ -5,6 +5,12 @@
 
 #define ATTEND_FEW 8 /* rows up to which this pays */
 
+/* Only where keys come from a cache: the samples of training keep the sums that they had. */
+VEC bool attend_is_few(const struct attend *w)
+{
+    return w->n_rows <= ATTEND_FEW && w->seq->k_len > w->seq->q_len;
+}
+
 /* VL scores of a row, of keys `stride` apart; the last of them stands in for those that there are not. */
 VEC void attend_few_scores(float *to, const float *q, const float *k, int64_t stride, int keys, int dim, float scale)
 {

@@ -176,7 +176,7 @@ static void attend_softmax(struct attend *w, int r, int64_t first, int count, in
 /* One block of `count` keys from `first` on. */
 static void attend_block(struct attend *w, int64_t first, int count)
 {
-    if (w->n_rows <= ATTEND_FEW) {
+    if (attend_is_few(w)) {
         attend_block_few(w, first, count);
         return;
     }
