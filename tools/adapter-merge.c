@@ -26,13 +26,14 @@ static const struct opt options[] = {
     {OPT_STRING, 'w', "weights", &o.weights, "W,...", "factor of each adapter's change, one per ADAPTER (1 each)"},
     {OPT_CHOICE, 0, "dtype", &o.type, "bf16|f16|f32|keep", "type of the stored weights (keep)"},
     {OPT_SIZE, 0, "max-shard", &o.max_shard, "SIZE", "bytes of tensors per file (5G)", .min = 1, .max = 1e18},
-    {OPT_STRING, 0, "check", &o.check, "FILE.tok", "compare with base and adapters over this token file before the result appears"},
+    {OPT_STRING, 0, "check", &o.check, "FILE.tok", "compare with base and adapters over this token file before the result appears",
+     .path = OPT_INPUT},
     {OPT_REAL, 0, "max-kl", &o.max_kl, "X", "largest mean divergence that --check accepts, in nats (1e-3)", .min = 0, .max = 1e9},
     OPT_END};
 
 static const struct cli_tool tool = {
     "adapter-merge", "-m DIR -o DIR [options] ADAPTER...", "add LoRA adapters into the model they were made for", options,
-    CLI_OUTPUT | CLI_THREADS | CLI_SUMMARY | CLI_MODEL | CLI_PLAN,
+    CLI_OUTPUT | CLI_THREADS | CLI_SUMMARY | CLI_MODEL | CLI_PLAN | CLI_FILES,
     {"adapter-merge -m model/ -o merged/ adapter/", "adapter-merge -m model/ -o both/ --weights 1,0.5 first/ second/"}};
 
 static double *parse_weights(int n)
@@ -129,11 +130,6 @@ int main(int argc, char **argv)
     if (!cli.output)
         cli.output = ".";
     double *weights = parse_weights(n);
-    for (int i = first - 1; i < argc && !cli.plan; i++)
-        if (outfile_refuse_input(cli.output, i < first ? cli.model : argv[i], &e) < 0)
-            die_err(&e);
-    if (o.check && !cli.plan && outfile_refuse_input(cli.output, o.check, &e) < 0)
-        die_err(&e);
     struct token_file *tokens = o.check ? token_file_open(o.check, &e) : NULL;
     if (o.check && !tokens)
         die_err(&e);

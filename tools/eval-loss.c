@@ -24,8 +24,8 @@ static struct {
 } o;
 
 static const struct opt options[] = {
-    {OPT_LIST, 'a', "adapter", &o.adapters, "DIR", "apply this adapter; may be given again"},
-    {OPT_STRING, 0, "against", &o.against, "DIR", "also measure the divergence from this model"},
+    {OPT_LIST, 'a', "adapter", &o.adapters, "DIR", "apply this adapter; may be given again", .path = OPT_INPUT},
+    {OPT_STRING, 0, "against", &o.against, "DIR", "also measure the divergence from this model", .path = OPT_INPUT},
     {OPT_COUNT, 0, "rows", &o.rows, "N", "tokens computed at once, at most (chosen by size)", .min = 1, .max = 1e7},
     OPT_END};
 
@@ -34,7 +34,7 @@ static const struct cli_tool tool = {
     "-m DIR [-a ADAPTER]... [--against DIR] FILE.tok",
     "measure the loss of a model over a token file",
     options,
-    CLI_OUTPUT | CLI_THREADS | CLI_SUMMARY | CLI_MODEL | CLI_COMPUTE,
+    CLI_OUTPUT | CLI_THREADS | CLI_SUMMARY | CLI_MODEL | CLI_COMPUTE | CLI_FILES,
     {"eval-loss -m model/ test.tok", "eval-loss -m model/ -a adapter/ test.tok", "eval-loss -m merged/ --against model/ test.tok"}};
 
 struct subject {
@@ -81,19 +81,6 @@ static void compare(struct subject *s, struct subject *against, struct pack *p, 
         if (divergence_add(s->plan.decoder, against->plan.decoder, p, s->model->config.vocab, &sum, r, &e) < 0)
             die_err(&e);
     }
-}
-
-/* Before anything is computed. */
-static struct outfile *open_output(const char *file, struct err *e)
-{
-    const char *output = cli.output ? cli.output : "-";
-    if (outfile_refuse_input(output, file, e) < 0 || outfile_refuse_input(output, cli.model, e) < 0 ||
-        (o.against && outfile_refuse_input(output, o.against, e) < 0))
-        return NULL;
-    for (int i = 0; i < o.adapters.n; i++)
-        if (outfile_refuse_input(output, o.adapters.items[i], e) < 0)
-            return NULL;
-    return outfile_open(output, cli.force, false, e);
 }
 
 static int write_line(struct outfile *f, json_t *line, struct err *e)
@@ -160,7 +147,7 @@ int main(int argc, char **argv)
     struct token_file *t = token_file_open(argv[first], &e);
     if (!t)
         die_err(&e);
-    struct outfile *f = open_output(argv[first], &e);
+    struct outfile *f = outfile_open(cli.output ? cli.output : "-", cli.force, false, &e); /* before anything is computed */
     if (!f)
         die_err(&e);
     int status = run(t, f);

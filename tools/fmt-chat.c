@@ -23,7 +23,8 @@ static struct {
 } o = {.format = "auto", .train = "assistant", .records = OPT_RANGE_ALL};
 
 static const struct opt options[] = {
-    {OPT_STRING, 't', "template", &o.template, "NAME|FILE", "built-in template or a .jinja file (the model's own)", .words = chat_template_names},
+    {OPT_STRING, 't', "template", &o.template, "NAME|FILE", "built-in template or a .jinja file (the model's own)", .words = chat_template_names,
+     .path = OPT_INPUT},
     {OPT_CHOICE, 'F', "format", &o.format, CHAT_DATA_FORMATS, "what the records are; auto looks at their keys (auto)"},
     {OPT_STRING, 0, "system", &o.system, "TEXT", "system message for conversations that have none"},
     {OPT_CHOICE, 0, "train", &o.train, "assistant|last|all", "which turns bear loss (assistant)"},
@@ -35,7 +36,7 @@ static const struct opt options[] = {
     OPT_END};
 
 static const struct cli_tool tool = {"fmt-chat", "[-m DIR | -t TEMPLATE] [options] [FILE...]", "Turn chat data into a chat stream.", options,
-                                     CLI_OUTPUT | CLI_THREADS | CLI_SUMMARY | CLI_MODEL,
+                                     CLI_OUTPUT | CLI_THREADS | CLI_SUMMARY | CLI_MODEL | CLI_FILES,
                                      {"fmt-chat -m model/ alpaca.json | tok-encode -m model/ -o train.tok", "fmt-chat -t chatml --sample 3 chats.jsonl.zst"}};
 
 struct run {
@@ -232,7 +233,7 @@ static void set_options(struct chat_job *job)
     job->options.now = now();
 }
 
-static void open_output(struct run *r, char **files, int n)
+static void open_output(struct run *r)
 {
     struct err e = ERR_INIT;
     r->hash = XXH3_createState();
@@ -241,9 +242,6 @@ static void open_output(struct run *r, char **files, int n)
         die_usage("--sample shows text on stdout and writes no -o");
     if (o.sample)
         return;
-    for (int i = 0; i < n; i++)
-        if (cli.output && outfile_refuse_input(cli.output, files[i], &e) < 0)
-            die_err(&e);
     r->file = outfile_open(cli.output ? cli.output : "-", cli.force, false, &e);
     if (!r->file)
         die_err(&e);
@@ -276,7 +274,7 @@ int main(int argc, char **argv)
     if (!n && isatty(STDIN_FILENO))
         die_usage("no FILE, and stdin is a terminal");
     set_options(&r.job);
-    open_output(&r, files, n ? n : 1);
+    open_output(&r);
     progress_begin("record", 0, 0);
     convert(&r, files, n ? n : 1);
     progress_end();

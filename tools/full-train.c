@@ -26,7 +26,7 @@ static const struct cli_tool tool = {
     "-m DIR -o OUT [options] TRAIN.tok",
     "train the weights of a model",
     options,
-    CLI_OUTPUT | CLI_THREADS | CLI_SUMMARY | CLI_MODEL | CLI_COMPUTE | CLI_PLAN,
+    CLI_OUTPUT | CLI_THREADS | CLI_SUMMARY | CLI_MODEL | CLI_COMPUTE | CLI_PLAN | CLI_FILES,
     {"full-train -m model/ -o tuned/ train.tok", "full-train -m model/ -o tuned/ --train 'bias$|norm' train.tok",
      "full-train -m config/ -o base/ --init --lr 1e-3 --warmup 0.05 text.tok"}};
 

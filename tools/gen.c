@@ -35,9 +35,10 @@ static struct {
 } o = {.parallel = MATMUL_FEW_ROWS, .records = OPT_RANGE_ALL};
 
 static const struct opt options[] = {
-    {OPT_LIST, 'a', "adapter", &o.adapters, "DIR", "apply this adapter without merging it; may be given several times"},
-    {OPT_STRING, 't', "template", &o.template_name, "NAME|FILE", "chat template (the model's own)", .words = chat_template_names},
-    {OPT_STRING, 0, "batch", &o.batch, "FILE", "answer every record of this JSON or JSONL file"},
+    {OPT_LIST, 'a', "adapter", &o.adapters, "DIR", "apply this adapter without merging it; may be given several times", .path = OPT_INPUT},
+    {OPT_STRING, 't', "template", &o.template_name, "NAME|FILE", "chat template (the model's own)", .words = chat_template_names,
+     .path = OPT_INPUT},
+    {OPT_STRING, 0, "batch", &o.batch, "FILE", "answer every record of this JSON or JSONL file", .path = OPT_INPUT},
     {OPT_RANGE, 0, "records", &o.records, "FROM-TO", "answer only these records of the batch, counted from 1 (all)", .given = &o.has_records},
     {OPT_COUNT, 0, "parallel", &o.parallel, "N", "records of a batch that run together (16)", .min = 1, .max = MATMUL_FEW_ROWS},
     {OPT_FLAG, 0, "raw", &o.raw, NULL, "no template: the prompt is continued as it is"},
@@ -180,8 +181,6 @@ static void batch(struct responder *r)
 {
     struct err e = ERR_INIT;
     struct respond_batch_result result = {0};
-    if (cli.output && outfile_refuse_input(cli.output, o.batch, &e) < 0)
-        die_err(&e);
     struct outfile *out = outfile_open(cli.output ? cli.output : "-", cli.force, false, &e);
     const struct respond_batch_options how = {o.records.from, o.records.to, o.raw};
     if (!out || respond_batch(r, o.batch, &how, outfile_stream(out), &result, &e) < 0 || outfile_commit(out, &e) < 0)

@@ -25,7 +25,7 @@ static const struct opt options[] = {
      .words = lora_target_names},
     {OPT_FLAG, 0, "rslora", &o.rslora, NULL, "scale: alpha / sqrt(rank)"},
     {OPT_CHOICE, 0, "bias", &o.bias, "none|all|lora_only", "biases that are trained too (none)", .given = &o.bias_given},
-    {OPT_STRING, 0, "adapter", &o.adapter, "DIR", "start from this adapter, with its rank, scale and targets"},
+    {OPT_STRING, 0, "adapter", &o.adapter, "DIR", "start from this adapter, with its rank, scale and targets", .path = OPT_INPUT},
     TRAIN_OPTIONS(train, "2e-4"),
     OPT_END};
 
@@ -34,7 +34,7 @@ static const struct cli_tool tool = {
     "-m DIR -o OUT [options] TRAIN.tok",
     "train a LoRA adapter",
     options,
-    CLI_OUTPUT | CLI_THREADS | CLI_SUMMARY | CLI_MODEL | CLI_COMPUTE | CLI_PLAN,
+    CLI_OUTPUT | CLI_THREADS | CLI_SUMMARY | CLI_MODEL | CLI_COMPUTE | CLI_PLAN | CLI_FILES,
     {"lora-train -m model/ -o adapter/ train.tok", "lora-train -m model/ -o adapter/ --rank 8 --epochs 1 --eval dev.tok train.tok",
      "lora-train -m model/ -o adapter/ --plan train.tok"}};
 

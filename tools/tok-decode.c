@@ -23,7 +23,7 @@ static const struct opt options[] = {
     OPT_END};
 
 static const struct cli_tool tool = {"tok-decode", "[-m DIR] [--ids | --json] [--sample N] FILE", "Show a token file, trained tokens marked.", options,
-                                     CLI_SUMMARY | CLI_MODEL, {"tok-decode -m model/ train.tok | less -R", "tok-decode --json --sample 17 train.tok"}};
+                                     CLI_SUMMARY | CLI_MODEL | CLI_FILES, {"tok-decode -m model/ train.tok | less -R", "tok-decode --json --sample 17 train.tok"}};
 
 static const char *mark_on = "[[", *mark_off = "]]";
 

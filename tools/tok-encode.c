@@ -24,7 +24,7 @@ static const struct opt options[] = {
     OPT_END};
 
 static const struct cli_tool tool = {"tok-encode", "-m DIR [-o FILE] [--max-length N] [--overlong error|truncate|drop|split] [FILE...]",
-                                     "Turn a chat stream into a token file.", options, CLI_OUTPUT | CLI_THREADS | CLI_SUMMARY | CLI_MODEL,
+                                     "Turn a chat stream into a token file.", options, CLI_OUTPUT | CLI_THREADS | CLI_SUMMARY | CLI_MODEL | CLI_FILES,
                                      {"fmt-chat -m model/ alpaca.json | tok-encode -m model/ -o train.tok",
                                       "tok-encode -m model/ --max-length 2k --overlong split chats.jsonl >train.tok"}};
 
@@ -164,9 +164,6 @@ int main(int argc, char **argv)
     char **files = n ? argv + first : standard;
     if (!n && isatty(STDIN_FILENO))
         die_usage("no FILE, and stdin is a terminal");
-    for (int i = 0; i < n; i++)
-        if (cli.output && outfile_refuse_input(cli.output, files[i], &e) < 0)
-            die_err(&e);
     r.output = cli.output && strcmp(cli.output, "-") ? cli.output : "stdout";
     r.file = outfile_open(cli.output ? cli.output : "-", cli.force, true, &e);
     if (!r.file)

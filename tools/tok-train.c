@@ -16,7 +16,7 @@ static const struct opt options[] = {
     {OPT_LIST, 0, "special", &o.specials, "TOKEN", "special token, may be given several times (<|endoftext|>)"},
     OPT_END};
 
-static const struct cli_tool tool = {"tok-train", "-o FILE [options] [FILE...]", "train a byte-level BPE tokenizer", options, CLI_OUTPUT | CLI_SUMMARY,
+static const struct cli_tool tool = {"tok-train", "-o FILE [options] [FILE...]", "train a byte-level BPE tokenizer", options, CLI_OUTPUT | CLI_SUMMARY | CLI_FILES,
                                      {"fmt-chat -F text corpus.jsonl | tok-train --vocab 8k -o tokenizer.json", "tok-train -o tokenizer.json corpus.chat"}};
 
 static void read_stream(struct bpe_trainer *t, const char *path)
@@ -52,9 +52,6 @@ int main(int argc, char **argv)
     int first = cli_begin(&tool, argc, argv);
     if (!cli.output)
         die_usage("-o FILE is needed: the tokenizer.json to write");
-    for (int i = first; i < argc; i++)
-        if (outfile_refuse_input(cli.output, argv[i], &e) < 0)
-            die_err(&e);
     struct outfile *out = outfile_open(cli.output, cli.force, false, &e);
     struct bpe_trainer *t = out ? bpe_trainer_new(&e) : NULL;
     if (!t)

@@ -87,8 +87,8 @@ void file_unmap(struct file_map *m)
 
 void file_map_drop(const struct file_map *m, const void *data, size_t len)
 {
-    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), from = ((uintptr_t)data + page - 1) / page * page, to = ((uintptr_t)data + len) / page * page;
-    if (m->mapped && from < to)
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), from = (uintptr_t)data / page * page, to = ((uintptr_t)data + len + page - 1) / page * page;
+    if (m->mapped && len > 0)
         madvise((void *)from, to - from, MADV_DONTNEED);
 }
 

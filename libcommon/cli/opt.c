@@ -17,6 +17,7 @@
 #include "cli/opt_table.h"
 #include "cli/opt_value.h"
 #include "cli/outfile.h"
+#include "cli/paths.h"
 #include "cli/progress.h"
 #include "cli/stop.h"
 #include "cli/suggest.h"
@@ -198,6 +199,44 @@ static void occupy_standard_descriptors(void)
         close(fd);
 }
 
+static void refuse_input(const char *output, const char *input)
+{
+    struct err e = ERR_INIT;
+    if (output && input && paths_refuse_input(output, input, &e) < 0)
+        die_err(&e);
+}
+
+/* An output against every option and operand. */
+static void check_output(const struct opt_table *t, const struct opt *out, char *const *operands)
+{
+    const char *path = *(const char **)out->value;
+    struct err e = ERR_INIT;
+    for (int i = 0; i < t->n && path; i++) {
+        const struct opt *o = t->items[i];
+        const struct opt_list *list = o->type == OPT_LIST ? o->value : NULL;
+        const char *const *one = o->type == OPT_STRING ? o->value : NULL;
+        if (o->path == OPT_INPUT && one)
+            refuse_input(path, *one);
+        for (int k = 0; o->path == OPT_INPUT && list && k < list->n; k++)
+            refuse_input(path, list->items[k]);
+        if (o->path == OPT_OUTPUT && o != out && one && *one && paths_refuse_same(path, out->long_name, *one, o->long_name, &e) < 0)
+            die_err(&e);
+    }
+    for (; operands && *operands; operands++)
+        refuse_input(path, *operands);
+}
+
+/* Before there is any work that could be lost. */
+static void check_paths(const struct opt_table *t, char *const *operands)
+{
+    struct err e = ERR_INIT;
+    for (int i = 0; i < t->n; i++)
+        if (t->items[i]->path == OPT_OUTPUT)
+            check_output(t, t->items[i], program->common & CLI_FILES ? operands : NULL);
+    if (cli.summary && outfile_probe(cli.summary, cli.output, &e) < 0)
+        die_err(&e);
+}
+
 int cli_begin(const struct cli_tool *tool, int argc, char **argv)
 {
     struct opt_table t = opt_table_build(tool);
@@ -220,6 +259,7 @@ int cli_begin(const struct cli_tool *tool, int argc, char **argv)
         cli.threads = wished < allowed ? wished : allowed;
     }
     threads_set((int)cli.threads);
+    check_paths(&t, argv + first);
     return first;
 }
 

@@ -42,6 +42,9 @@ struct opt_range { int64_t from, to; };
 
 #define OPT_RANGE_ALL {0, INT64_MAX} /* not given */
 
+/* What an OPT_STRING or OPT_LIST names: cli_begin keeps outputs away from inputs (cli/paths.h). */
+enum opt_path { OPT_NO_PATH, OPT_INPUT, OPT_OUTPUT };
+
 struct opt {
     enum opt_type type;
     char short_name; /* 0: none */
@@ -52,6 +55,7 @@ struct opt {
     double min, max;  /* OPT_COUNT, OPT_SIZE, OPT_REAL; both 0: no bound but >= 0 */
     bool *given;      /* optional: set when the option was on the command line */
     const char *const *(*words)(void); /* optional: names that may stand there beside other text, NULL-terminated; for completions */
+    enum opt_path path;
 };
 
 #define OPT_END {.type = OPT_LAST}
@@ -64,6 +68,7 @@ enum {
     CLI_MODEL = 8,    /* -m */
     CLI_COMPUTE = 16, /* --device --dtype --seed */
     CLI_PLAN = 32,    /* -n */
+    CLI_FILES = 64,   /* no option: the operands are files or folders that are read */
 };
 
 struct cli_common {
@@ -90,7 +95,8 @@ struct cli_tool {
 extern struct cli_common cli; /* filled by cli_begin */
 
 /* Parses, answers --help and --version (exit 0), no arguments at a terminal (exit 2), sets threads, installs the
- * signal handlers of cli/stop.h. Returns the index in argv of the first operand (operands are moved to the end). */
+ * signal handlers of cli/stop.h. An output that would destroy an input, and a --summary that cannot be written, end the program
+ * here (exit 1). Returns the index in argv of the first operand (operands are moved to the end). */
 int cli_begin(const struct cli_tool *tool, int argc, char **argv);
 
 /* The last act of main: writes --summary (cli/summary.h), closes stdout and checks it, and gives back the exit status

@@ -53,6 +53,7 @@ struct outdir *outdir_open(const char *path, bool force, struct err *e)
         file_create_failed(d->path, "cannot create a folder beside it", e);
         goto fail;
     }
+    temporary_hold(d->temp);
     return d;
 fail:
     outdir_free(d);

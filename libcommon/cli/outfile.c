@@ -68,7 +68,10 @@ static int open_target(struct outfile *f, struct err *e)
         return err_set(e, "%s: exists already; --force replaces it", f->path);
     f->temp = temporary_add(f->path);
     f->fd = open(f->temp->path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    return f->fd < 0 ? file_create_failed(f->path, "cannot create a file beside it", e) : 0;
+    if (f->fd < 0)
+        return file_create_failed(f->path, "cannot create a file beside it", e);
+    temporary_hold(f->temp);
+    return 0;
 }
 
 struct outfile *outfile_open(const char *path, bool force, bool binary, struct err *e)
@@ -157,26 +160,21 @@ int outfile_replace(const char *path, const void *data, size_t len, struct err *
     return outfile_commit(f, e);
 }
 
-/* The folder `outer`, or one below it, holds `inner`. */
-static bool holds(const char *outer, const char *inner)
+int outfile_probe(const char *path, const char *coming, struct err *e)
 {
-    char *to = realpath(outer, NULL), *from = realpath(inner, NULL);
-    size_t n = to ? strlen(to) : 0;
-    bool inside = to && from && !strncmp(from, to, n) && (from[n] == '/' || n == 1);
-    free(to);
-    free(from);
-    return inside;
-}
-
-int outfile_refuse_input(const char *output, const char *input, struct err *e)
-{
-    struct stat a, b;
-    if (!strcmp(output, "-") || !strcmp(input, "-") || stat(output, &a) < 0 || stat(input, &b) < 0 || S_ISCHR(a.st_mode))
+    struct stat st;
+    bool exists = stat(path, &st) == 0;
+    if (!strcmp(path, "-"))
         return 0;
-    bool same = a.st_dev == b.st_dev && a.st_ino == b.st_ino;
-    if (!same && !holds(output, input))
-        return 0;
-    return err_set(e, "%s: %s the input %s, expected another name for the output", output, same ? "is" : "holds", input);
+    if (exists && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)) /* opening a FIFO would wait for its reader, and closing it end it */
+        return access(path, W_OK) < 0 ? err_sys(e, "%s: cannot write", path) : 0;
+    char *parent = file_parent(path);
+    size_t n = coming ? strlen(parent) : 0;
+    bool later = n && !file_exists(parent) && !strncmp(parent, coming, n) && strspn(coming + n, "/") == strlen(coming + n);
+    free(parent);
+    struct outfile *f = later ? NULL : outfile_open(path, true, false, e);
+    outfile_abort(f);
+    return f || later ? 0 : -1;
 }
 
 long long outfile_free_space(const char *path)

@@ -38,8 +38,8 @@ int outfile_replace(const char *path, const void *data, size_t len, struct err *
 
 int outdir_remove(const char *path, struct err *e) MUST_CHECK; /* rm -r; a missing path is fine */
 
-/* Refuses an output that is one of the inputs (the same file or folder under whatever name), or a folder that holds one. */
-int outfile_refuse_input(const char *output, const char *input, struct err *e) MUST_CHECK;
+/* Can a file be written at `path` later? Tries it with a temporary beside it. `coming` (may be NULL): a folder that the program makes. */
+int outfile_probe(const char *path, const char *coming, struct err *e) MUST_CHECK;
 
 /* Bytes free for an unprivileged writer at the folder of `path`; -1 when unknown. */
 long long outfile_free_space(const char *path);

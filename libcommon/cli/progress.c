@@ -34,9 +34,27 @@ double progress_seconds(void)
     return clock_seconds() - started;
 }
 
+/* VmHWM of /proc/self/status in bytes, -1 where there is none. Unlike ru_maxrss it begins anew with the program: the size of
+ * whoever started it does not count. */
+static int64_t high_water_mark(void)
+{
+    char line[200];
+    long long kib = -1;
+    FILE *f = fopen("/proc/self/status", "re");
+    while (f && kib < 0 && fgets(line, sizeof line, f))
+        if (sscanf(line, "VmHWM: %lld kB", &kib) != 1)
+            kib = -1;
+    if (f)
+        fclose(f);
+    return kib < 0 ? -1 : kib * 1024;
+}
+
 int64_t progress_peak_memory(void)
 {
     struct rusage u;
+    int64_t peak = high_water_mark();
+    if (peak >= 0)
+        return peak;
     getrusage(RUSAGE_SELF, &u);
     return (int64_t)u.ru_maxrss * 1024;
 }

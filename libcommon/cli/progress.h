@@ -23,7 +23,7 @@ void progress_format_line(char *to, unsigned long n, const struct progress_state
 
 /* For the last line of a run. */
 double progress_seconds(void);          /* since cli_begin */
-int64_t progress_peak_memory(void);     /* bytes, ru_maxrss */
+int64_t progress_peak_memory(void);     /* bytes that were resident at most, since this program began */
 void progress_format_bytes(char *to, unsigned long n, double bytes);   /* "1.4 GB", decimal units */
 void progress_format_count(char *to, unsigned long n, double count);   /* "14.6k": three digits and k, M, G, T */
 void progress_format_time(char *to, unsigned long n, double seconds);  /* "12:04", "1:00:59" */

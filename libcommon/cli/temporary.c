@@ -1,11 +1,13 @@
 #include "cli/temporary.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -36,6 +38,51 @@ static void remember(struct temporary *t, bool add)
     pthread_sigmask(SIG_SETMASK, &old, NULL);
 }
 
+/* ".NAME.tmp-", which the numbers follow. The name is cut so that the temporary one stays below the usual limit of 255 bytes. */
+static char *stem_of(const char *name)
+{
+    return mem_printf(".%.200s.tmp-", name);
+}
+
+/* Is this "PID-K" of a process that is not there? */
+static bool is_of_dead_process(const char *numbers)
+{
+    size_t n = strspn(numbers, "0123456789"), k = numbers[n] == '-' ? strspn(numbers + n + 1, "0123456789") : 0;
+    if (n == 0 || n > 9 || k == 0 || numbers[n + 1 + k])
+        return false;
+    int pid = atoi(numbers);
+    return pid > 0 && kill(pid, 0) < 0 && errno == ESRCH;
+}
+
+/* A lock that cannot be tried (NFS has none on folders) tells nothing: then it stays. */
+static void remove_abandoned(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0 && temporary_remove_tree(path) < 0) {
+        /* it costs space, nothing else */
+    }
+    close(fd);
+}
+
+/* Temporaries of the same target that nobody will finish. */
+static void remove_left_over(const char *target, const char *name)
+{
+    char *parent = file_parent(target), *stem = stem_of(name);
+    DIR *d = opendir(parent);
+    for (struct dirent *x; d && (x = readdir(d));)
+        if (!strncmp(x->d_name, stem, strlen(stem)) && is_of_dead_process(x->d_name + strlen(stem))) {
+            char *path = file_join(parent, x->d_name);
+            remove_abandoned(path);
+            free(path);
+        }
+    if (d)
+        closedir(d);
+    free(parent);
+    free(stem);
+}
+
 struct temporary *temporary_add(const char *target)
 {
     static int count;
@@ -43,11 +90,23 @@ struct temporary *temporary_add(const char *target)
     const char *slash = strrchr(target, '/'), *name = slash ? slash + 1 : target;
     if (!count)
         atexit(outfile_cleanup);
-    /* The name is cut so that the temporary one stays below the usual limit of 255 bytes. */
-    t->path = mem_printf("%.*s.%.200s.tmp-%d-%d", (int)(name - target), target, name, (int)getpid(), ++count);
+    remove_left_over(target, name);
+    char *stem = stem_of(name);
+    t->path = mem_printf("%.*s%s%d-%d", (int)(name - target), target, stem, (int)getpid(), ++count);
     t->owner = (int)getpid();
+    t->lock = -1;
+    free(stem);
     remember(t, true);
     return t;
+}
+
+void temporary_hold(struct temporary *t)
+{
+    t->lock = open(t->path, O_RDONLY | O_NOFOLLOW | O_NOCTTY | O_CLOEXEC);
+    if (t->lock >= 0 && flock(t->lock, LOCK_EX | LOCK_NB) < 0) {
+        close(t->lock); /* a file system without locks */
+        t->lock = -1;
+    }
 }
 
 void temporary_drop(struct temporary *t)
@@ -56,6 +115,8 @@ void temporary_drop(struct temporary *t)
         return;
     temporary_remove_tree(t->path);
     remember(t, false);
+    if (t->lock >= 0)
+        close(t->lock);
     free(t->path);
     free(t);
 }

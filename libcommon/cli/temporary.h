@@ -2,8 +2,11 @@
  *
  *     struct temporary *t = temporary_add(target);      (".NAME.tmp-PID-K" beside it; not yet created)
  *     open(t->path, O_CREAT | O_EXCL ...) or mkdir(t->path, ...)
+ *     temporary_hold(t)                                  (locks what is there, for as long as this process lives)
  *     temporary_publish(t, target, force, e)             (rename; fsyncs the directory)
  *     temporary_drop(t)                                  (removes what is still at t->path, frees t)
+ * temporary_add also removes what a killed process left of the same target: names of that form whose process is not there any
+ * more and whose lock can be taken. The lock protects a process of another machine or container on a shared file system.
  * Used by cli/outfile.c and cli/outdir.c only, from one thread at a time. Removal is async-signal-safe. */
 #ifndef CLI_TEMPORARY_H
 #define CLI_TEMPORARY_H
@@ -16,9 +19,11 @@ struct temporary {
     struct temporary *next;
     char *path;
     int owner; /* process id: a forked child leaves its parent's files alone */
+    int lock;  /* descriptor that holds the lock, -1: none */
 };
 
 struct temporary *temporary_add(const char *target);
+void temporary_hold(struct temporary *t);
 void temporary_drop(struct temporary *t); /* NULL is fine */
 
 /* Renames t->path to target and makes the new name durable. Without force a target that exists is an error; with it, a

@@ -177,7 +177,7 @@ static int read_folder(struct adapter *a, struct err *e)
         r = file_read(&text, config, CONFIG_LIMIT, e);
     if (r == 0)
         r = adapter_config_parse(&a->config, buf_str(&text), text.len, config, e);
-    if (r == 0 && !(a->file = st_open(weights, e)))
+    if (r == 0 && (!(a->file = st_open(weights, e)) || st_verify(a->file, e) < 0))
         r = -1;
     buf_release(&text);
     free(config);

@@ -3,6 +3,7 @@
  * Names, defaults and matching rules are PEFT's (src/peft/tuners/lora, utils/save_and_load.py). Reading is strict where
  * PEFT is silent: a targeted module without A or B, an unknown tensor, a wrong shape, or an active feature that we do not compute
  * (DoRA, mutating initialisations, ...) is an error that names it.
+ * Checksums, where the file carries them, are compared: adapters are small.
  *     struct adapter *a = adapter_open(dir, &err);     the folder by itself
  *     adapter_check_base(a, folder, &err)              ... and against the model that it is to be applied to
  */

@@ -2,8 +2,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "base/bytes.h"
 #include "base/mem.h"
@@ -243,6 +241,7 @@ static int check_layout(struct st_file *f, uint64_t data_size, struct err *e)
                         (unsigned long long)start);
         else
             r = check_size(t, f->path, e);
+        t->place = i;
         start = t->offset + t->size;
     }
     free(list);

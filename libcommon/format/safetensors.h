@@ -32,6 +32,7 @@ struct st_tensor {
     int64_t numel;
     const void *data;           /* in the map; any alignment. NULL in a writer's list */
     uint64_t offset, size;      /* bytes, from the start of the data section */
+    int place;                  /* in file order; of a file that was opened */
 };
 
 struct st_file {
@@ -56,13 +57,22 @@ char *st_shape_text(const struct st_tensor *t, char to[ST_SHAPE_TEXT]);
 /* Pointers to the file's tensors in file order (ascending offset); caller frees. */
 const struct st_tensor **st_file_order(const struct st_file *f);
 
-/* For opened files: gives the pages of these bytes of the map back to the system (they can be read again). Whoever streams through a file
- * keeps the process small with it. */
+/* For opened files: gives the pages that hold these bytes of the map back to the system (they can be read again). Whoever streams through
+ * a file keeps the process small with it. */
 void st_drop(const struct st_file *f, const void *data, uint64_t len);
 
 /* For opened files: reads every byte (and drops it) and compares the checksums. 1: all are right; 0: there are none; -1: damaged (the error
  * names the tensor). */
 int st_verify(const struct st_file *f, struct err *e) MUST_CHECK;
+
+/* The same for those who read the tensors anyway: st_verify_header() once, which gives back as st_verify does, then for each tensor
+ * st_check_begin(), its bytes in order, cut anywhere, and st_check_end(), which frees. All accept NULL: a file without checksums. */
+struct st_check;
+int st_verify_header(const struct st_file *f, struct err *e) MUST_CHECK;
+struct st_check *st_check_begin(const struct st_file *f, const struct st_tensor *t);
+void st_check_add(struct st_check *c, const void *data, size_t len);
+int st_check_end(struct st_check *c, struct err *e) MUST_CHECK;
+void st_check_free(struct st_check *c); /* after an error */
 
 /* Writing: declare every tensor (name, type or type_name, ndim, shape), then write the data in file order.
  *     st_writer_begin() sorts and completes `tensors` (numel, size, offset) and writes the header; then st_writer_data() any

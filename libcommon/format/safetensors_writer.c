@@ -1,4 +1,4 @@
-/* Writing safetensors files as the reference's `prepare` does, and the checksums that our files carry. */
+/* Writing safetensors files as the reference's `prepare` does, with the checksums that our files carry. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,8 +8,7 @@
 #include "base/mem.h"
 #include "format/json_write.h"
 #include "format/safetensors.h"
-
-#define DIGITS 32 /* of one XXH3-128 */
+#include "format/safetensors_sums.h"
 
 struct st_writer {
     FILE *out;
@@ -22,13 +21,6 @@ struct st_writer {
     char *sums;
     XXH3_state_t *hash;
 };
-
-static void put_hash(char to[DIGITS], XXH128_hash_t h)
-{
-    char text[DIGITS + 1];
-    snprintf(text, sizeof text, "%016" PRIx64 "%016" PRIx64, h.high64, h.low64);
-    memcpy(to, text, DIGITS);
-}
 
 static int complete_tensor(struct st_tensor *t, const char *path, struct err *e)
 {
@@ -92,7 +84,7 @@ static void add_metadata(struct st_writer *w, struct buf *b, const struct st_met
         if (sorted[i].value) {
             json_add_string(b, sorted[i].value);
         } else {
-            size_t digits = DIGITS * ((size_t)w->n + 1);
+            size_t digits = SUMS_DIGITS * ((size_t)w->n + 1);
             w->sums = mem_alloc(digits);
             memset(w->sums, '0', digits);
             buf_add_char(b, '"');
@@ -142,7 +134,7 @@ static void finish_tensors(struct st_writer *w)
         w->current++;
         w->in_current = 0;
         if (w->hash) {
-            put_hash(w->sums + DIGITS * (size_t)w->current, XXH3_128bits_digest(w->hash));
+            sums_put_hash(w->sums + SUMS_DIGITS * (size_t)w->current, XXH3_128bits_digest(w->hash));
             XXH3_128bits_reset(w->hash);
         }
     }
@@ -195,8 +187,8 @@ int st_writer_data(struct st_writer *w, const void *data, size_t len, struct err
 
 static int patch_checksums(struct st_writer *w, struct err *e)
 {
-    put_hash(w->sums, XXH3_128bits(w->header, w->header_size));
-    if (fseek(w->out, 8 + (long)w->sums_at, SEEK_SET) < 0 || fwrite(w->sums, DIGITS, (size_t)w->n + 1, w->out) != (size_t)w->n + 1 ||
+    sums_put_hash(w->sums, XXH3_128bits(w->header, w->header_size));
+    if (fseek(w->out, 8 + (long)w->sums_at, SEEK_SET) < 0 || fwrite(w->sums, SUMS_DIGITS, (size_t)w->n + 1, w->out) != (size_t)w->n + 1 ||
         fseek(w->out, 0, SEEK_END) < 0)
         return err_sys(e, "%s: cannot write the checksums", w->path);
     return 0;
@@ -229,47 +221,4 @@ void st_writer_free(struct st_writer *w)
 uint64_t st_writer_size(const struct st_writer *w)
 {
     return 8 + w->header_size + w->data_size;
-}
-
-static int verify_header(const struct st_file *f, const char *sums, size_t digits, struct err *e)
-{
-    const char *data = (const char *)f->map.data + 8;
-    size_t n = get_le64(f->map.data);
-    const char *at = memmem(data, n, sums, digits);
-    char want[DIGITS];
-    if (at) {
-        char *copy = mem_alloc(n);
-        memcpy(copy, data, n);
-        memset(copy + (at - data), '0', digits);
-        put_hash(want, XXH3_128bits(copy, n));
-        free(copy);
-    }
-    return at && !memcmp(want, sums, DIGITS) ? 0 : err_set(e, "%s: the header is damaged: its checksum differs", f->path);
-}
-
-int st_verify(const struct st_file *f, struct err *e)
-{
-    const char *sums = st_meta(f, ST_CHECKSUMS);
-    size_t digits = DIGITS * ((size_t)f->n_tensors + 1);
-    if (!sums)
-        return 0;
-    if (strlen(sums) != digits)
-        return err_set(e, "%s: checksums of %zu digits, %d tensors need %zu", f->path, strlen(sums), f->n_tensors, digits);
-    if (verify_header(f, sums, digits, e) < 0)
-        return -1;
-    const struct st_tensor **list = st_file_order(f);
-    int damaged = f->n_tensors;
-#pragma omp parallel for schedule(dynamic) reduction(min : damaged)
-    for (int i = 0; i < f->n_tensors; i++) {
-        char got[DIGITS];
-        put_hash(got, XXH3_128bits(list[i]->data, list[i]->size));
-        if (memcmp(got, sums + DIGITS * ((size_t)i + 1), DIGITS) && i < damaged)
-            damaged = i;
-        st_drop(f, list[i]->data, list[i]->size);
-    }
-    int r = 1;
-    if (damaged < f->n_tensors)
-        r = err_set(e, "%s: tensor '%s' is damaged: its checksum differs", f->path, list[damaged]->name);
-    free(list);
-    return r;
 }

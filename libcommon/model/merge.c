@@ -12,13 +12,26 @@
 #define EMBEDDING "model.embed_tokens"
 #define HEAD "lm_head"
 
+static int check_tensor(const struct st_file *f, const struct st_tensor *t, struct err *e)
+{
+    size_t size = dtype_size(t->type);
+    for (int64_t at = 0; at < t->numel; at += MERGE_CHUNK) {
+        struct st_tensor part = *t;
+        part.data = (const char *)t->data + (size_t)at * size;
+        part.numel = t->numel - at < MERGE_CHUNK ? t->numel - at : MERGE_CHUNK;
+        int64_t bad = manifest_find_nonfinite(&part);
+        if (bad >= 0)
+            return err_set(e, "%s: tensor '%s': element %lld is not a finite number", f->path, t->name, (long long)(at + bad));
+        st_drop(f, part.data, (size_t)part.numel * size);
+    }
+    return 0;
+}
+
 static int check_finite(const struct adapter *a, struct err *e)
 {
-    for (int i = 0; i < a->file->n_tensors; i++) {
-        int64_t at = manifest_find_nonfinite(&a->file->tensors[i]);
-        if (at >= 0)
-            return err_set(e, "%s: tensor '%s': element %lld is not a finite number", a->file->path, a->file->tensors[i].name, (long long)at);
-    }
+    for (int i = 0; i < a->file->n_tensors; i++)
+        if (check_tensor(a->file, &a->file->tensors[i], e) < 0)
+            return -1;
     return 0;
 }
 
@@ -72,9 +85,9 @@ static void find_changes(const struct merge *m, struct merge_item *item)
         const struct adapter_module *pair = is_weight ? adapter_find(m->adapters[i], module) : NULL;
         const struct adapter_extra *extra = find_extra(m->adapters[i], item->name);
         if (pair && m->weights[i] != 0)
-            item->terms[item->n_terms++] = (struct merge_term){pair, (float)(m->weights[i] * pair->scale)};
+            item->terms[item->n_terms++] = (struct merge_term){pair, m->adapters[i]->file, (float)(m->weights[i] * pair->scale)};
         if (extra && m->weights[i] != 0)
-            item->extras[item->n_extras++] = (struct merge_extra){extra->tensor, (float)m->weights[i]};
+            item->extras[item->n_extras++] = (struct merge_extra){extra->tensor, m->adapters[i]->file, (float)m->weights[i]};
     }
     free(module);
 }
@@ -133,12 +146,21 @@ static void make_plan(struct merge *m, int type)
     p->n_tensors = m->n_items;
 }
 
+/* Of the files that carry checksums; their tensors are compared as they are read. */
+static int check_headers(const struct model_folder *f, struct err *e)
+{
+    for (int i = 0; i < f->n_shards; i++)
+        if (st_verify_header(f->shards[i], e) < 0)
+            return -1;
+    return 0;
+}
+
 struct merge *merge_open(const struct merge_options *o, struct err *e)
 {
     struct merge *m = mem_zalloc(1, sizeof *m);
     const struct kernels *k = kernels_open("cpu", e);
     m->max_shard = o->max_shard;
-    if (k && (m->model = model_open(o->model, k, e)) && open_adapters(m, o, e) == 0) {
+    if (k && (m->model = model_open(o->model, k, e)) && check_headers(m->model->folder, e) == 0 && open_adapters(m, o, e) == 0) {
         make_plan(m, o->type);
         return m;
     }

@@ -7,7 +7,8 @@
  *     merge_write(m, dir, provenance, &err)     streams tensor by tensor into the existing folder `dir`
  *     merge_close(m)
  *
- * Memory: a few megabytes of blocks and the f32 factors of one module; mapped pages are given back as they are done with.
+ * Memory: some megabytes of blocks, whatever the adapters; mapped pages are given back as they are done with.
+ * Damage: what carries checksums is compared with them as it is read; what is different is an error that names the tensor.
  * An output layer tied to the embedding stays so unless an adapter changes either: then lm_head.weight is written of its own and
  * config.json says tie_word_embeddings false. A module whose delta is zero keeps its bytes. */
 #ifndef MODEL_MERGE_H

@@ -6,14 +6,18 @@
 #include "model/merge.h"
 #include "model/model.h"
 
+#define MERGE_CHUNK (1 << 20) /* elements that are computed at once */
+
 /* factor * (B A), or its transpose for embeddings. */
 struct merge_term {
     const struct adapter_module *module;
-    float factor; /* weight * scale */
+    const struct st_file *file; /* that holds its tensors */
+    float factor;               /* weight * scale */
 };
 
 struct merge_extra {
     const struct st_tensor *tensor;
+    const struct st_file *file;
     float weight;
 };
 
@@ -37,18 +41,10 @@ struct merge {
     int64_t max_shard;
 };
 
-/* The f32 matrices of an item, while it is computed. Element (row, k) of a coefficient is at coef[row * row_stride + k * k_stride]; row k of the
- * (rank, columns) matrix at matrix + k * columns. */
-struct merge_factors {
-    struct merge_factor { float *coef, *matrix; int64_t row_stride, k_stride; int rank; float factor; } *list;
-    int n;
-};
-
-void merge_factors_init(struct merge_factors *f, const struct merge_item *item);
-void merge_factors_release(struct merge_factors *f);
-
-/* Computes elements [first, first + count) of the item, in the stored type, into `to`. False: one of them is not finite. */
-bool merge_compute(const struct merge_item *item, const struct merge_factors *f, int64_t first, int64_t count, void *to);
+/* Computes elements [first, first + count) of the item, at most MERGE_CHUNK of them, in the stored type, into `to`. The adapters are read one
+ * after the other, some ranks at a time, and their pages given back at once: the memory depends neither on their ranks nor on
+ * their number. False: an element is not finite. */
+bool merge_compute(const struct merge_item *item, int64_t first, int64_t count, void *to, int threads);
 
 /* Writes chunks in order on a thread of its own, so that computing and writing overlap. */
 struct merge_pipe;

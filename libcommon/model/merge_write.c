@@ -10,8 +10,7 @@
 #include "format/model_writer.h"
 #include "model/merge_impl.h"
 
-#define CHUNK (1 << 20) /* elements or, of what is copied, bytes / 4 */
-#define BLOCK (1 << 14) /* elements that one thread takes */
+#define COPY ((size_t)4 << 20) /* bytes of what is copied that are read at once */
 #define CONFIG_LIMIT (64u << 20)
 
 /* config.json, mended where the merge changes what it says. */
@@ -47,12 +46,24 @@ static int write_config(const struct merge *m, const char *dir, struct err *e)
     return r;
 }
 
+static void hash_file(const struct st_file *f, char hex[SHA256_HEX])
+{
+    struct sha256 s;
+    sha256_init(&s);
+    for (size_t at = 0; at < f->map.size; at += COPY) {
+        size_t n = f->map.size - at < COPY ? f->map.size - at : COPY;
+        sha256_add(&s, f->map.data + at, n);
+        st_drop(f, f->map.data + at, n);
+    }
+    sha256_end_hex(&s, hex);
+}
+
 static json_t *adapter_record(const struct adapter *a, double weight)
 {
     const char *slash = strrchr(a->dir, '/'), *made = st_meta(a->file, "finetools");
     char hex[SHA256_HEX];
     json_t *one = json_object(), *record = made ? json_loads(made, 0, NULL) : NULL;
-    sha256_hex(a->file->map.data, a->file->map.size, hex);
+    hash_file(a->file, hex);
     json_object_set_new(one, "name", json_string(slash && slash[1] ? slash + 1 : a->dir));
     json_object_set_new(one, "weights", json_string(hex));
     json_object_set_new(one, "weight", json_real(weight));
@@ -97,35 +108,32 @@ static int go_on(const struct stream *s)
     return s->progress && s->progress(merge_pipe_written(s->pipe)) ? err_set(s->e, "stopped") : 0;
 }
 
-static int stream_copy(const struct stream *s, const struct merge_item *item)
+static int stream_copy(const struct stream *s, const struct merge_item *item, const struct st_file *file, struct st_check *check)
 {
-    const struct st_file *file = model_folder_shard(s->m->model->folder, item->base);
-    size_t step = (size_t)CHUNK * 4, size = dtype_size(item->base->type);
-    for (uint64_t at = 0; at < item->base->size; at += step) {
+    size_t size = dtype_size(item->base->type);
+    for (uint64_t at = 0; at < item->base->size; at += COPY) {
         struct st_tensor part = *item->base;
-        size_t len = item->base->size - at < step ? (size_t)(item->base->size - at) : step;
+        size_t len = item->base->size - at < COPY ? (size_t)(item->base->size - at) : COPY;
         part.data = (const char *)item->base->data + at;
         part.numel = size ? (int64_t)(len / size) : 0;
         if (manifest_find_nonfinite(&part) >= 0)
             return bad_value(s, item);
+        st_check_add(check, part.data, len);
         if (merge_pipe_put(s->pipe, part.data, len, NULL, file) < 0 || go_on(s) < 0)
             return -1;
     }
     return 0;
 }
 
-static int stream_computed(const struct stream *s, const struct merge_item *item, const struct merge_factors *f)
+static int stream_computed(const struct stream *s, const struct merge_item *item, const struct st_file *file, struct st_check *check)
 {
-    const struct st_file *file = model_folder_shard(s->m->model->folder, item->base);
     size_t size = dtype_size(item->type), from_size = dtype_size(item->base->type);
     int threads = threads_count() > 2 ? threads_count() - 1 : 1; /* the writer is one more */
-    for (int64_t at = 0; at < item->base->numel; at += CHUNK) {
-        int64_t n = item->base->numel - at < CHUNK ? item->base->numel - at : CHUNK;
+    for (int64_t at = 0; at < item->base->numel; at += MERGE_CHUNK) {
+        int64_t n = item->base->numel - at < MERGE_CHUNK ? item->base->numel - at : MERGE_CHUNK;
         char *out = mem_array(NULL, (size_t)n, size);
-        int good = 1;
-#pragma omp parallel for schedule(dynamic) reduction(& : good) num_threads(threads)
-        for (int64_t b = 0; b < n; b += BLOCK)
-            good &= merge_compute(item, f, at + b, n - b < BLOCK ? n - b : BLOCK, out + (size_t)b * size);
+        bool good = merge_compute(item, at, n, out, threads);
+        st_check_add(check, (const char *)item->base->data + (size_t)at * from_size, (size_t)n * from_size);
         st_drop(file, (const char *)item->base->data + (size_t)at * from_size, (size_t)n * from_size);
         if (!good) {
             free(out);
@@ -149,13 +157,13 @@ static int stream_item(const struct stream *s, const char *name)
             high = middle;
     }
     const struct merge_item *item = &s->m->items[low];
-    if (!item->n_terms && !item->n_extras && item->type == item->base->type)
-        return stream_copy(s, item);
-    struct merge_factors f;
-    merge_factors_init(&f, item);
-    int r = stream_computed(s, item, &f);
-    merge_factors_release(&f);
-    return r;
+    const struct st_file *file = model_folder_shard(s->m->model->folder, item->base);
+    struct st_check *check = st_check_begin(file, item->base);
+    bool copied = !item->n_terms && !item->n_extras && item->type == item->base->type;
+    if ((copied ? stream_copy(s, item, file, check) : stream_computed(s, item, file, check)) == 0)
+        return st_check_end(check, s->e);
+    st_check_free(check);
+    return -1;
 }
 
 static struct st_tensor *declare(const struct merge *m)

@@ -43,16 +43,6 @@ static void check_usage(const struct train_command *c, int n_files)
         die_usage("--eval-every needs --eval FILE.tok");
 }
 
-static int check_outputs(const struct train_command *c, const char *train, struct err *e)
-{
-    const char *const inputs[] = {cli.model, train, c->o->eval, c->adapter};
-    for (int i = 0; i < 4; i++)
-        if (inputs[i] && strcmp(inputs[i], "-") &&
-            (outfile_refuse_input(cli.output, inputs[i], e) < 0 || (c->o->log && outfile_refuse_input(c->o->log, inputs[i], e) < 0)))
-            return -1;
-    return 0;
-}
-
 static int64_t recorded_rows(const struct run_record *old)
 {
     json_t *j = old->run ? json_loads(old->run, 0, NULL) : NULL;
@@ -196,8 +186,6 @@ static int train(const struct train_command *c, struct session *s, int found, st
 static int command(const struct train_command *c, struct session *s, struct run_record *old, const char *file, struct err *e)
 {
     int64_t memory = c->o->memory ? c->o->memory : mem_available();
-    if (check_outputs(c, file, e) < 0)
-        return -1;
     struct err foreign = ERR_INIT;
     int found = run_record_read(old, cli.output, &foreign);
     if (found < 0 && (!cli.force || !file_is_dir(cli.output))) {

@@ -47,12 +47,12 @@ struct train_options {
     {OPT_REAL, 0, "eps", &o.eps, "X", "added to the root of the second moment (1e-8)", .min = 0, .max = 1},                                               \
     {OPT_REAL, 0, "clip", &o.clip, "X", "clip the gradient to this norm; 0: never (1)", .min = 0, .max = 1e9},                                            \
     {OPT_GROUP, .help = "Watching and saving"},                                                                                                           \
-    {OPT_STRING, 0, "eval", &o.eval, "FILE.tok", "token file that the loss is also measured on"},                                                         \
+    {OPT_STRING, 0, "eval", &o.eval, "FILE.tok", "token file that the loss is also measured on", .path = OPT_INPUT},                                      \
     {OPT_COUNT, 0, "eval-every", &o.eval_every, "N", "steps between these; 0: at the end of every epoch (0)", .min = 0, .max = 1e12},                     \
     {OPT_COUNT, 0, "save-every", &o.save_every, "N", "steps between checkpoints; 0: every ten minutes (0)", .min = 0, .max = 1e12},                       \
     {OPT_COUNT, 0, "keep", &o.keep, "N", "checkpoints to keep (2)", .min = 1, .max = 1e6},                                                                \
     {OPT_COUNT, 0, "log-every", &o.log_every, "N", "steps for one line of the log (1)", .min = 1, .max = 1e12},                                           \
-    {OPT_STRING, 0, "log", &o.log, "FILE", "where the log goes (OUT/log.jsonl)"},                                                                         \
+    {OPT_STRING, 0, "log", &o.log, "FILE", "where the log goes (OUT/log.jsonl)", .path = OPT_OUTPUT},                                                     \
     {OPT_FLAG, 0, "restart", &o.restart, NULL, "begin anew: drop what an earlier run left in OUT"},                                                       \
     {OPT_GROUP, .help = "Memory"},                                                                                                                        \
     {OPT_CHOICE, 0, "recompute", &o.recompute, "auto|none|layer", "activations to compute again instead of keeping (auto)"},                              \

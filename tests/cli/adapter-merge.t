@@ -142,7 +142,26 @@ rm -r broken && cp -r model broken && sed -i 's/"BF16"/"I16"/g; s/{"__meta/{ "__
 refused 'broken' 'a tensor of the wrong type' adapter-merge -m broken -o out.d foreign
 refused 'too large for type F16' 'a result that f16 cannot hold' adapter-merge -m model -o out.d --dtype f16 --weights 1e6 adapter
 refused 'none/out: cannot create a folder beside it: the folder none does not exist' 'a folder below one that is not there' adapter-merge -m model -o none/out adapter
-refused 'cannot create' 'a folder that cannot be written' adapter-merge -m model -o model/config.json/merged adapter
+echo file >file
+refused 'cannot create' 'a folder that cannot be written' adapter-merge -m model -o file/merged adapter
+
+# What carries checksums is compared with them: adapters, and every tensor of a base as it is read.
+last=$(($(wc -c <adapter/adapter_model.safetensors) - 1))
+cp -r adapter damaged && flip damaged/adapter_model.safetensors $last 0
+refused "adapter_model.safetensors: tensor 'base_model.model." 'a damaged adapter' adapter-merge -m model -o out.d damaged
+has err 'is damaged: its checksum differs' 'a damaged adapter: as ckpt-info says'
+cp -r adapter damaged2 && flip damaged2/adapter_model.safetensors 40 0
+refused 'damaged2/adapter_model.safetensors: ' 'a damaged header of an adapter' adapter-merge -m model -o out.d damaged2
+unchecked damaged/adapter_model.safetensors
+run adapter-merge -q -m model -o unchecked damaged
+is_status 0 'without checksums there is nothing to compare'
+last=$(($(wc -c <model/model.safetensors) - 1))
+cp -r model damaged-model && flip damaged-model/model.safetensors $last 0
+refused "tensor 'model.norm.weight' is damaged: its checksum differs" 'a damaged tensor that is copied' adapter-merge -m damaged-model -o out.d foreign
+header=$(od -A n -t u8 -N 8 model/model.safetensors | tr -d ' ')
+up=$(head -c $((header + 8)) model/model.safetensors | tail -c +9 | sed -E 's/.*"model.layers.1.mlp.up_proj.weight":[^]]*\][^[]*\[([0-9]+),.*/\1/')
+flip damaged-model/model.safetensors $last 0 && flip damaged-model/model.safetensors $((header + 8 + up)) 0
+refused "tensor 'model.layers.1.mlp.up_proj.weight' is damaged" 'a damaged tensor that is changed' adapter-merge -m damaged-model -o out.d foreign
 mkdir read-only && chmod 555 read-only
 if [ "$(id -u)" = 0 ]; then
     skip 'root may write anywhere' 4
@@ -216,5 +235,12 @@ else
     adapter-merge -q --summary s.json -m large -o large-merged large-adapter
     peak=$(sed -n 's/.*"peak_memory": \([0-9]*\).*/\1/p' s.json)
     ok "a model of 117 MB merges in $peak bytes of memory" test "$peak" -lt $((2 * 4096 * 1024 * 2 + 64000000))
+    # The plan holds however large the adapters are, and however many.
+    make-model -q -t bf16 --layers 4 --hidden 512 --heads 4 --kv-heads 4 --head-dim 128 --ffn 2048 --vocab 2048 -o wide-model
+    make-adapter -q -m wide-model --rank 512 -o wide-adapter
+    planned=$(adapter-merge -n -m wide-model --weights 1,1,1 wide-adapter wide-adapter wide-adapter | sed -n 's/^memory *at most \([0-9]*\) .*/\1/p')
+    adapter-merge -q --summary s.json -m wide-model -o wide-merged --weights 1,1,1 wide-adapter wide-adapter wide-adapter
+    peak=$(sed -n 's/.*"peak_memory": \([0-9]*\).*/\1/p' s.json)
+    ok "three adapters of $(wc -c <wide-adapter/adapter_model.safetensors) bytes: $peak bytes of memory, $planned planned" test "$peak" -le "$planned"
 fi
 finish

@@ -4,12 +4,6 @@
 has_tool ckpt-info || skip_all 'no ckpt-info'
 PATH=$BUILD/tests/tools:$PATH
 
-# flip FILE OFFSET BIT: changes one bit
-flip() {
-    byte=$(od -An -tu1 -j "$2" -N 1 "$1" | tr -d ' ')
-    printf "\\$(printf '%03o' $((byte ^ 1 << $3)))" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
-}
-
 # damaged WHAT PATH 'text'
 damaged() {
     run ckpt-info --verify "$2"

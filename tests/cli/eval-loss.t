@@ -115,6 +115,8 @@ make-model -q --salt other -o other
 l 'made for the base' 'an adapter of another base' other test.tok -a first
 l 'absent' 'an adapter that is not there' model test.tok -a absent
 broken adapter-nan first poke adapter_model.safetensors base_model.model.model.layers.0.mlp.up_proj.lora_A.weight '\000\000\300\177'
+l 'is damaged: its checksum differs' 'damage in an adapter' model test.tok -a adapter-nan
+unchecked adapter-nan/adapter_model.safetensors
 l 'is not a finite number' 'NaN in an adapter' model test.tok -a adapter-nan
 head -c 500 test.tok >cut.tok
 l 'cut.tok' 'a cut token file' model cut.tok

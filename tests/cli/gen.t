@@ -136,6 +136,10 @@ is_status 1 'an adapter of another model is refused'
 one_line err 'in one line'
 run gen -m base -a no-such hi
 is_status 1 'a missing adapter is refused'
+cp -r a damaged-a && flip damaged-a/adapter_model.safetensors $(($(wc -c <a/adapter_model.safetensors) - 5)) 1
+run gen -q -m base -a damaged-a --max-tokens 3 hi
+is_status 1 'a damaged adapter is refused'
+has err 'is damaged: its checksum differs' 'which the checksum tells'
 has err 'no-such' 'by name'
 
 # the context

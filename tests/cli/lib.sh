@@ -7,6 +7,7 @@
 #     is "$got" "$want" 'what'    ok 'what' COMMAND...      not_ok 'what' COMMAND...
 #     has FILE 'text' 'what'      FILE contains this text (no pattern)
 #     one_line FILE 'what'        FILE is one line
+#     flip FILE OFFSET BIT        changes one bit            unchecked FILE      takes its checksums away
 #     skip 'why' [N]              N results (1) that cannot be had here;   skip_all 'why' ends the script
 
 ROOT=$(cd "$(dirname "$0")/../.." && pwd)
@@ -70,6 +71,17 @@ is_status() {
 
 has() {
     if grep -qF -- "$2" "$1"; then report 0 "$3"; else report 1 "$3"; note "'$2' is not in $1:"; note "$(head -10 "$1")"; return 1; fi
+}
+
+# flip FILE OFFSET BIT: changes one bit
+flip() {
+    byte=$(od -An -tu1 -j "$2" -N 1 "$1" | tr -d ' ')
+    printf "\\$(printf '%03o' $((byte ^ 1 << $3)))" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
+}
+
+# unchecked FILE: a safetensors file of ours as other writers make them, without checksums
+unchecked() {
+    LC_ALL=C sed -i 's/"xxh3":"/"xxh0":"/' "$1"
 }
 
 one_line() {

@@ -323,6 +323,8 @@ make-adapter -q -m model --foreign -o foreign
 l 'is for a weight of [24, 40]' 'an adapter of another shape' wider train.tok --adapter foreign
 l 'absent' 'an adapter that is not there' model train.tok --adapter absent
 broken adapter-nan foreign poke adapter_model.safetensors base_model.model.model.layers.0.mlp.up_proj.lora_A.weight '\000\000\300\177'
+l 'is damaged: its checksum differs' 'damage in an adapter' model train.tok --adapter adapter-nan
+unchecked adapter-nan/adapter_model.safetensors
 l 'is not a finite number' 'NaN in an adapter' model train.tok --adapter adapter-nan
 
 mkdir existing && echo mine >existing/file

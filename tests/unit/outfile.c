@@ -1,8 +1,10 @@
 /* Files and folders that appear whole or not at all. */
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -94,15 +96,6 @@ static void test_files(void)
     is_int(outfile_replace("mode", "new", 3, &e), 0, "replace");
     is_str(contents("mode"), "new", "replaces");
     e = (struct err)ERR_INIT;
-    is_int(outfile_refuse_input("a", "link", &e), -1, "a link to the output is the output");
-    e = (struct err)ERR_INIT;
-    ok(mkdir("outer", 0777) == 0 && rename("b", "outer/b") == 0, "a folder with a file");
-    is_int(outfile_refuse_input("outer", "outer/b", &e), -1, "a folder that holds the input is refused");
-    is_str(e.text, "outer: holds the input outer/b, expected another name for the output", "and it says why");
-    e = (struct err)ERR_INIT;
-    ok(rename("outer/b", "b") == 0 && rmdir("outer") == 0, "back again");
-    ok(outfile_refuse_input("a", "b", &e) == 0 && outfile_refuse_input("-", "-", &e) == 0 &&
-           outfile_refuse_input("new", "a", &e) == 0, "different files, streams and new names are fine");
     ok(outfile_free_space("a") >= 0 && outfile_free_space("/") >= 0, "free space is known");
     char *name = mem_alloc(300);
     memset(name, 'n', 255);
@@ -228,6 +221,7 @@ static int in_child(void (*what)(void))
 static void raise_term(void) { raise(SIGTERM); }
 static void raise_int(void) { raise(SIGINT); }
 static void raise_pipe(void) { raise(SIGPIPE); }
+static void raise_kill(void) { raise(SIGKILL); }
 static void call_exit(void) { exit(1); }
 
 static void defer_then_int(void)
@@ -273,6 +267,29 @@ static void test_signals(void)
     is_int(WEXITSTATUS(status), 5, "a forked child leaves its parent's temporaries alone");
 }
 
+/* What a killed process left goes when the same output is written again; nothing else does. */
+static void test_left_over(void)
+{
+    char of_living[80];
+    int status = in_child(raise_kill), before = entries(".") - 2;
+    ok(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL, "a killed process leaves its temporaries, a file and a folder");
+    snprintf(of_living, sizeof of_living, ".child.tmp-%d-99", (int)getppid());
+    put(".", of_living, "");
+    put(".", ".child.tmp-12345678", "");
+    put(".", ".children.tmp-999999999-1", "");
+    is_int(write_file("child", false, "x"), 0, "the same output again");
+    is_int(entries("."), before + 1 + 1 + 3, "removes that of this output");
+    ok(file_exists(of_living) && file_exists(".child.tmp-12345678") && file_exists(".children.tmp-999999999-1"),
+       "but nothing of a living process, of another form or of another output");
+    outdir_abort(make_dir("child-dir", false, "x"));
+    is_int(entries("."), before + 4, "a folder's likewise");
+    put(".", ".child.tmp-999999999-1", "");
+    int held = open(".child.tmp-999999999-1", O_RDONLY | O_CLOEXEC);
+    ok(held >= 0 && flock(held, LOCK_EX) == 0 && write_file("child", true, "y") == 0 && file_exists(".child.tmp-999999999-1"),
+       "one that is locked stays: its process is on another machine");
+    close(held);
+}
+
 int main(void)
 {
     char dir[] = "/tmp/finetools-outfile-XXXXXX";
@@ -283,6 +300,7 @@ int main(void)
     test_dirs();
     test_read_only();
     test_signals();
+    test_left_over();
     e = (struct err)ERR_INIT;
     is_int(outdir_remove(dir, &e), 0, "clean up");
     return tap_end();
