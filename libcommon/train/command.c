@@ -26,6 +26,11 @@ static void say(const char *text)
     msg_info("%s: %s", cli.output, text);
 }
 
+static void warn(const char *text)
+{
+    msg_warn("%s", text);
+}
+
 static void check_usage(const struct train_command *c, int n_files)
 {
     const struct train_options *o = c->o;
@@ -157,7 +162,7 @@ static int report(const struct session *s, const struct train_result *r)
 
 static int train(const struct train_command *c, struct session *s, int found, struct err *e)
 {
-    char busy[200], *log = c->o->log ? mem_strdup(c->o->log) : file_join(cli.output, "log.jsonl");
+    char busy[200], *log = file_join(cli.output, "log.jsonl");
     struct run_folder *folder = run_folder_open(cli.output, c->tool, busy, e);
     struct train_result result = {0};
     int status = folder ? 0 : -1;
@@ -172,8 +177,8 @@ static int train(const struct train_command *c, struct session *s, int found, st
     if (status == 0) {
         struct train_job j = {.o = c->o, .model = s->model, .train = s->train, .eval = s->eval, .optimizer = &s->optimizer, .plan = &s->plan,
                               .batches = &s->batches, .schedule = s->schedule, .folder = folder, .subject = s->subject, .tool = c->tool,
-                              .log_path = log, .run = s->run, .provenance = s->provenance, .seed = (uint64_t)cli.seed, .stop = stop_requested,
-                              .say = say, .begun = begun, .begun_arg = s, .progress = progress_step};
+                              .log_path = c->o->log ? c->o->log : log, .log_default = log, .run = s->run, .provenance = s->provenance, .seed = (uint64_t)cli.seed, .stop = stop_requested,
+                              .say = say, .warn = warn, .begun = begun, .begun_arg = s, .progress = progress_step};
         status = train_run(&j, &result, e);
         if (status == 0)
             status = report(s, &result);

@@ -205,6 +205,15 @@ static int eval(struct loop *l, struct err *e)
     return log_eval(l, &v, e);
 }
 
+/* The evaluation that an earlier process left to be made, unless --eval is no longer given. The checkpoint then says that it
+ * is done, as it would had nothing happened. */
+static int eval_left(struct loop *l, struct err *e)
+{
+    int r = l->j->eval ? eval(l, e) : 0;
+    l->s.eval_pending &= r != 0;
+    return r == 0 ? save(l, e) : r;
+}
+
 static bool save_due(const struct loop *l)
 {
     int64_t every = l->j->o->save_every;
@@ -223,7 +232,7 @@ static void show_progress(const struct loop *l)
 /* 0: all steps are done; 1: stopped or diverged. */
 static int all_steps(struct loop *l, struct err *e)
 {
-    int r = l->s.eval_pending ? eval(l, e) : 0;
+    int r = l->s.eval_pending ? eval_left(l, e) : 0;
     while (r == 0 && l->s.step < l->s.total_steps) {
         r = step(l, e);
         if (r == 0)
@@ -276,6 +285,38 @@ static int give_up(struct loop *l, struct err *e)
     return run_folder_record(l->j->folder, "diverged", l->j->run, last > 0 ? last : 0, l->s.total_steps, e);
 }
 
+/* Says what an earlier log lacks of the run until here. What a kill left unfinished lies behind the checkpoint and is no loss. */
+static void check_kept(const struct loop *l, const struct runlog_kept *k)
+{
+    const char *path = l->j->log_path;
+    int64_t logged = l->s.step - l->s.log_steps;
+    char *text = NULL;
+    if (k->step < logged)
+        text = mem_printf("%s: the lines of steps %" PRId64 " to %" PRId64 " are missing", path, k->step + 1, logged);
+    else if (k->damaged)
+        text = mem_printf("%s: %" PRId64 " damaged line%s left out, the first is line %" PRId64, path, k->damaged, k->damaged > 1 ? "s" : "",
+                          k->first_damaged);
+    else if (k->tokens != l->s.tokens - l->s.log_tokens)
+        text = mem_printf("%s: lines of steps before %" PRId64 " are missing or were changed", path, logged);
+    else if (!k->start)
+        text = mem_printf("%s: the line of the start is missing", path);
+    if (text)
+        l->j->warn(text);
+    free(text);
+}
+
+static int open_log(struct loop *l, bool fresh, struct err *e)
+{
+    const struct runlog_resumed r = {fresh ? -1 : l->s.step, l->s.eval_pending && l->j->eval, l->j->log_default};
+    struct runlog_kept kept;
+    l->log = runlog_open(l->j->log_path, &r, &kept, e);
+    if (!l->log)
+        return -1;
+    if (!fresh && kept.file)
+        check_kept(l, &kept);
+    return fresh || (kept.file && !kept.start) ? log_start(l, e) : 0;
+}
+
 static int begin(struct loop *l, struct err *e)
 {
     struct train_job *j = l->j;
@@ -290,12 +331,10 @@ static int begin(struct loop *l, struct err *e)
     bool fresh = run_folder_last(j->folder) < 0;
     if (run_folder_record(j->folder, "running", j->run, l->s.step, l->s.total_steps, e) < 0)
         return -1;
-    l->log = runlog_open(j->log_path, fresh ? -1 : l->s.step, e);
-    if (l->log && (!fresh || log_start(l, e) == 0))
-        return 0;
-    if (fresh)
+    int r = open_log(l, fresh, e);
+    if (r < 0 && fresh)
         run_folder_forget(j->folder);
-    return -1;
+    return r;
 }
 
 int train_run(struct train_job *j, struct train_result *r, struct err *e)

@@ -35,10 +35,11 @@ struct train_job {
     struct schedule schedule;
     struct run_folder *folder;
     struct train_subject subject;
-    const char *tool, *log_path, *run, *provenance;
+    const char *tool, *run, *provenance;
+    const char *log_path, *log_default; /* log_default: where the log of the run so far may lie instead */
     uint64_t seed;
     int (*stop)(void);
-    run_say *say;
+    run_say *say, *warn;
     void (*begun)(void *arg, int64_t from, int64_t total); /* everything is in place, the first step comes next */
     void *begun_arg;
     void (*progress)(int64_t step, int64_t tokens, const char *note);

@@ -18,19 +18,62 @@ static const char *contents(const char *path)
     return file_read(&b, path, 1 << 20, &ignored) < 0 ? NULL : buf_str(&b);
 }
 
-static void resumed(const char *before, int64_t step, const char *after, const char *what)
+static struct runlog_kept kept;
+
+static struct runlog *open_at(const char *path, int64_t step)
+{
+    return runlog_open(path, &(struct runlog_resumed){.step = step}, &kept, &e);
+}
+
+static void resumed_as(const struct runlog_resumed *r, const char *before, const char *after, const char *what)
 {
     e = (struct err)ERR_INIT;
     is_int(outfile_replace("log", before, strlen(before), &e), 0, what);
-    struct runlog *l = runlog_open("log", step, &e);
+    struct runlog *l = runlog_open("log", r, &kept, &e);
     ok(l && runlog_close(l, &e) == 0, "opens and closes");
     is_str(contents("log"), after, what);
+}
+
+static void resumed(const char *before, int64_t step, const char *after, const char *what)
+{
+    resumed_as(&(struct runlog_resumed){.step = step}, before, after, what);
+}
+
+static void test_eval_again(void)
+{
+    const char *log = "{\"type\":\"start\"}\n{\"type\":\"step\",\"step\":1,\"tokens\":5}\n{\"type\":\"eval\",\"step\":1}\n"
+                      "{\"type\":\"step\",\"step\":2,\"tokens\":7}\n{\"type\":\"eval\",\"step\":2}\n";
+    resumed_as(&(struct runlog_resumed){.step = 2, .eval_again = true}, log,
+               "{\"type\":\"start\"}\n{\"type\":\"step\",\"step\":1,\"tokens\":5}\n{\"type\":\"eval\",\"step\":1}\n"
+               "{\"type\":\"step\",\"step\":2,\"tokens\":7}\n", "an evaluation that is made again");
+    ok(kept.start && kept.step == 2 && kept.tokens == 12, "what is kept is told: %lld, %lld", (long long)kept.step, (long long)kept.tokens);
+    resumed(log, 2, log, "one that is not");
+    json_t *start = runlog_read_start("log", &e);
+    is_str(json_string_value(json_object_get(start, "type")), "start", "the start is found");
+    json_decref(start);
+    is_int(outfile_replace("log", "{\"type\":\"step\"}\n", 16, &e), 0, "or is");
+    ok(!runlog_read_start("log", &e) && !e.set, "not there");
+}
+
+static void test_earlier(void)
+{
+    const struct runlog_resumed r = {.step = 1, .earlier = "log"}, anew = {.step = -1, .earlier = "log"};
+    is_int(outfile_replace("log", "{\"step\":1}\n{\"step\":2}\n", 24, &e), 0, "a log");
+    struct runlog *l = runlog_open("moved", &r, &kept, &e);
+    ok(l && runlog_close(l, &e) == 0, "goes on elsewhere");
+    is_str(contents("moved"), "{\"step\":1}\n", "with the lines so far");
+    ok(!file_exists("log"), "and is no longer where it was");
+    is_int(outfile_replace("log", "{\"step\":3}\n", 11, &e), 0, "a log");
+    l = runlog_open("./log", &r, &kept, &e);
+    ok(l && runlog_close(l, &e) == 0 && contents("log") && !*contents("log"), "under another name for the same file, it stays");
+    l = runlog_open("other", &anew, &kept, &e);
+    ok(l && runlog_close(l, &e) == 0 && !file_exists("log") && !*contents("other"), "begun anew elsewhere, it goes");
 }
 
 static void test_log(void)
 {
     e = (struct err)ERR_INIT;
-    struct runlog *l = runlog_open("new", -1, &e);
+    struct runlog *l = open_at("new", -1);
     ok(l && runlog_add(l, json_pack("{s:i, s:f}", "step", 1, "loss", 0.5), &e) == 0, "an entry");
     is_str(contents("new"), "{\"step\":1,\"loss\":0.5}\n", "is visible at once");
     is_int(runlog_add(l, json_pack("{s:s}", "type", "end"), &e), 0, "another");
@@ -38,7 +81,7 @@ static void test_log(void)
     is_int(runlog_close(l, &e), 0, "close");
     is_int(runlog_close(NULL, &e), 0, "closing nothing");
     is_str(contents("new"), "{\"step\":1,\"loss\":0.5}\n{\"type\":\"end\"}\n", "both lines are kept");
-    l = runlog_open("new", -1, &e);
+    l = open_at("new", -1);
     ok(l && runlog_close(l, &e) == 0, "begin anew");
     is_str(contents("new"), "", "empties it");
 
@@ -49,19 +92,27 @@ static void test_log(void)
     resumed("{\"type\":\"start\"}\n{\"step\":5}\n", 0, "{\"type\":\"start\"}\n", "resumed before the first step");
     resumed("{\"step\":1}\n{\"note\":1}\n{\"step\":2}\n", 2, "{\"step\":1}\n{\"note\":1}\n{\"step\":2}\n",
             "a line without step between steps is kept");
-    resumed("{\"step\":1}\nnonsense\n{\"step\":2}\n", 2, "{\"step\":1}\n", "what is behind damage is cut");
+    resumed("{\"step\":1}\n{\"type\":\"end\"}\n{\"step\":2}\n", 2, "{\"step\":1}\n{\"step\":2}\n", "also between steps");
+    resumed("{\"type\":\"start\"}\n{\"type\":\"end\"}\n", 4, "{\"type\":\"start\"}\n", "and when no step came before it");
+    resumed("{\"step\":1}\nnonsense\n{\"step\":2}\n[]\n{\"step\":3}\nnonsense\n", 2, "{\"step\":1}\n{\"step\":2}\n", "damage is left out");
+    ok(kept.damaged == 2 && kept.first_damaged == 2, "and counted: %lld, line %lld", (long long)kept.damaged, (long long)kept.first_damaged);
+    resumed("{\"step\":1}\n{\"step\":2,\"ta", 2, "{\"step\":1}\n", "a line without an end");
+    is_int(kept.damaged, 0, "is no damage");
     resumed("", 3, "", "an empty log");
+    ok(kept.file && !kept.start && kept.step == 0 && kept.tokens == 0, "holds nothing");
+    test_eval_again();
+    test_earlier();
 
     e = (struct err)ERR_INIT;
-    l = runlog_open("/dev/full", 3, &e);
-    ok(l != NULL, "a device is not cut");
+    l = open_at("/dev/full", 3);
+    ok(l && !kept.file, "a device is not cut");
     is_int(runlog_add(l, json_object(), &e), -1, "a full disk is noticed");
     is_str(e.text, "/dev/full: cannot write: No space left on device", "at once, with the reason");
     e = (struct err)ERR_INIT;
     is_int(runlog_add(l, NULL, &e), -1, "an entry that could not be made");
     struct err ignored = ERR_INIT;
     is_int(runlog_close(l, &ignored), 0, "close");
-    ok(!runlog_open("no/log", -1, &ignored), "a missing folder");
+    ok(!open_at("no/log", -1), "a missing folder");
 }
 
 static void test_summary(void)
