@@ -99,6 +99,9 @@ static void check(const struct merge_options *mo, const char *dir, const struct 
     msg_verbose("comparing with the base and its adapters over %lld tokens", (long long)t->n_trained);
     if (merge_check(mo, dir, t, &d, &e) < 0)
         die_err(&e);
+    if (d.bad || d.bad_reference)
+        die("%s: the scores of %s are not finite for %lld of %lld tokens, so they cannot be compared", o.check,
+            d.bad_reference ? "the base with its adapters" : "the merged model", (long long)(d.bad_reference ? d.bad_reference : d.bad), (long long)d.rows);
     if (!(d.mean <= o.max_kl))
         die("%s: the merged model differs from the base with its adapters: mean KL %.3g over %lld tokens, at most %g is accepted", o.check, d.mean,
             (long long)d.rows, o.max_kl);
@@ -138,6 +141,8 @@ int main(int argc, char **argv)
     if (!m)
         die_err(&e);
     struct merge_plan p = merge_plan(m);
+    if (p.warning)
+        msg_warn("%s", p.warning);
     if (cli.plan)
         print_plan(&p);
     check_space(&p);

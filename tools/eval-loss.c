@@ -50,6 +50,8 @@ static void open_subject(struct subject *s, const char *dir, const struct opt_li
     s->model = k ? model_open(dir, k, &e) : NULL;
     if (!s->model)
         die_err(&e);
+    if (s->model->warning)
+        msg_warn("%s", s->model->warning);
     model_set_dtype(s->model, cli.dtype);
     for (int i = 0; adapters && i < adapters->n; i++)
         if (model_add_adapter(s->model, adapters->items[i], 1, &e) < 0)

@@ -203,6 +203,8 @@ static struct model *open_model(struct err *e)
     struct model *m = k ? model_open(cli.model, k, e) : NULL;
     if (!m)
         die_err(e);
+    if (m->warning)
+        msg_warn("%s", m->warning);
     m->bf16 = !strcmp(cli.dtype, "bf16");
     for (int i = 0; i < o.adapters.n; i++)
         if (model_add_adapter(m, o.adapters.items[i], 1, e) < 0)

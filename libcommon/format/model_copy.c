@@ -2,14 +2,17 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fnmatch.h>
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "base/mem.h"
+#include "format/json_write.h"
 #include "format/model_folder.h"
 
 #define COMPANION_LIMIT (1u << 30)
+#define CONFIG_LIMIT (64u << 20)
 
 static const char *const companions[] = {
     "tokenizer*", "chat_template*", "special_tokens_map.json", "added_tokens.json", "generation_config.json", "vocab*", "merges.txt",
@@ -65,7 +68,38 @@ static bool is_template(const char *name)
     return fnmatch("*.jinja", name, 0) == 0;
 }
 
-int model_folder_copy_files(const char *dir, const char *to, bool config, struct err *e)
+static void change_config(json_t *root, const struct model_config_change *c)
+{
+    bool new_key = json_object_get(root, "dtype") != NULL, old_key = json_object_get(root, "torch_dtype") != NULL;
+    if (c->untied)
+        json_object_set_new(root, "tie_word_embeddings", json_false());
+    if (c->type && new_key)
+        json_object_set_new(root, "dtype", json_string(c->type));
+    if (c->type && (old_key || !new_key))
+        json_object_set_new(root, "torch_dtype", json_string(c->type));
+}
+
+static int copy_config(const char *from, const char *to, const struct model_config_change *c, struct err *e)
+{
+    struct buf text = BUF_INIT;
+    int r = file_read(&text, from, CONFIG_LIMIT, e);
+    if (r == 0 && (c->untied || c->type)) {
+        json_t *root = json_loadb(buf_str(&text), text.len, 0, NULL);
+        if (!json_is_object(root))
+            r = err_set(e, "%s: not JSON", from);
+        change_config(root, c);
+        buf_clear(&text);
+        json_add_value(&text, root);
+        buf_add_char(&text, '\n');
+        json_decref(root);
+    }
+    if (r == 0)
+        r = file_write(to, buf_str(&text), text.len, e);
+    buf_release(&text);
+    return r;
+}
+
+int model_folder_copy_files(const char *dir, const char *to, const struct model_config_change *change, struct err *e)
 {
     char *more = file_join(dir, "additional_chat_templates"), *more_to = file_join(to, "additional_chat_templates");
     int r = copy_matching(dir, to, is_companion, e);
@@ -77,9 +111,9 @@ int model_folder_copy_files(const char *dir, const char *to, bool config, struct
     }
     free(more);
     free(more_to);
-    if (r == 0 && config) {
+    if (r == 0) {
         char *from = file_join(dir, "config.json"), *target = file_join(to, "config.json");
-        r = copy_file(from, target, e);
+        r = copy_config(from, target, change, e);
         free(from);
         free(target);
     }

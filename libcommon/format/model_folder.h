@@ -36,7 +36,11 @@ int model_folder_fingerprint(struct model_folder *f, struct err *e) MUST_CHECK; 
 int model_folder_tokenizer_hash(const char *dir, char hex[SHA256_HEX], struct err *e) MUST_CHECK;
 
 /* Copies the files that travel with weights (tokenizer*, chat_template*, special_tokens_map, generation_config, vocab, merges, LICENSE...)
- * and, when `config`, config.json itself, from `dir` into `to`. */
-int model_folder_copy_files(const char *dir, const char *to, bool config, struct err *e) MUST_CHECK;
+ * and config.json from `dir` into `to`. config.json stays as it is, byte for byte, unless something in it has changed. */
+struct model_config_change {
+    bool untied;      /* tie_word_embeddings is false now */
+    const char *type; /* the stored type now, "bfloat16"; NULL: as it was */
+};
+int model_folder_copy_files(const char *dir, const char *to, const struct model_config_change *change, struct err *e) MUST_CHECK;
 
 #endif

@@ -79,6 +79,15 @@ static bool is_stop(const struct generator *g, int32_t id)
     return false;
 }
 
+/* Weights are not read for it before: only now is it worth the time. Adapters are, when they are opened. */
+static int not_finite(const struct generator *g, int64_t tokens, struct err *e)
+{
+    struct err why = ERR_INIT;
+    if (model_check_finite(g->model, NULL, &why) == 0)
+        err_set(&why, "the weights are, and too large");
+    return err_set(e, "the logits after %lld tokens are not finite: %s", (long long)tokens, why.text);
+}
+
 /* Picks the next token of slot s from its logits and hands it out. The slot is free afterwards when the sequence has ended. */
 static int advance(struct generator *g, int s, float *logits, const struct generate_request *r, const struct generate_sink *sink, struct err *e)
 {
@@ -87,7 +96,7 @@ static int advance(struct generator *g, int s, float *logits, const struct gener
     int32_t id = sampler_pick(g->sampler, logits, slot->ids, slot->n, r->stream, (uint64_t)made);
     enum generate_end why = GENERATE_STOP;
     if (id < 0)
-        return err_set(e, "the logits after %lld tokens are not finite: the weights or an adapter hold values that are not", (long long)slot->n);
+        return not_finite(g, slot->n, e);
     bool ended = is_stop(g, id);
     if (!ended) {
         slot->ids[slot->n++] = id;

@@ -127,6 +127,7 @@ static void make_plan(struct merge *m, int type)
     const struct model_folder *f = m->model->folder;
     struct merge_plan *p = &m->plan;
     p->untied = m->model->config.tied && changes_tied(m);
+    p->warning = m->model->warning;
     if (type >= 0 && type != m->model->config.stored_type)
         p->type = torch_name(type);
     m->items = mem_zalloc((size_t)f->n_tensors + 1, sizeof *m->items);

@@ -32,6 +32,7 @@ struct merge_plan {
     int64_t largest;           /* bytes of the largest tensor */
     bool untied;               /* lm_head.weight is split from the embedding */
     const char *type;          /* "bfloat16" when config.json must say so, else NULL */
+    const char *warning;       /* about the base, for the user; NULL: none */
 };
 
 struct merge;

@@ -5,46 +5,11 @@
 
 #include "base/mem.h"
 #include "base/threads.h"
-#include "format/json_write.h"
 #include "format/manifest.h"
 #include "format/model_writer.h"
 #include "model/merge_impl.h"
 
 #define COPY ((size_t)4 << 20) /* bytes of what is copied that are read at once */
-#define CONFIG_LIMIT (64u << 20)
-
-/* config.json, mended where the merge changes what it says. */
-static int write_config(const struct merge *m, const char *dir, struct err *e)
-{
-    char *from = file_join(m->model->folder->dir, "config.json"), *to = file_join(dir, "config.json");
-    struct buf text = BUF_INIT;
-    json_t *root = NULL;
-    int r = file_read(&text, from, CONFIG_LIMIT, e);
-    if (r == 0 && (m->plan.type || m->plan.untied)) {
-        root = json_loadb(buf_str(&text), text.len, 0, NULL);
-        if (!root)
-            r = err_set(e, "%s: not JSON", from);
-        if (m->plan.untied)
-            json_object_set_new(root, "tie_word_embeddings", json_false());
-        if (m->plan.type) {
-            bool new_key = json_object_get(root, "dtype") != NULL, old_key = json_object_get(root, "torch_dtype") != NULL;
-            if (new_key)
-                json_object_set_new(root, "dtype", json_string(m->plan.type));
-            if (old_key || !new_key)
-                json_object_set_new(root, "torch_dtype", json_string(m->plan.type));
-        }
-        buf_clear(&text);
-        json_add_value(&text, root);
-        buf_add_char(&text, '\n');
-        json_decref(root);
-    }
-    if (r == 0)
-        r = file_write(to, buf_str(&text), text.len, e);
-    buf_release(&text);
-    free(from);
-    free(to);
-    return r;
-}
 
 static void hash_file(const struct st_file *f, char hex[SHA256_HEX])
 {
@@ -206,7 +171,8 @@ static int write_weights(struct merge *m, const char *dir, const char *record, i
 
 int merge_write(struct merge *m, const char *dir, const char *tool, const char *options, int (*progress)(int64_t bytes), struct err *e)
 {
-    if (model_folder_copy_files(m->model->folder->dir, dir, false, e) < 0 || write_config(m, dir, e) < 0)
+    const struct model_config_change change = {m->plan.untied || m->model->untied, m->plan.type};
+    if (model_folder_copy_files(m->model->folder->dir, dir, &change, e) < 0)
         return -1;
     char *record = provenance(m, tool, options, e);
     int r = record ? write_weights(m, dir, record, progress, e) : -1;

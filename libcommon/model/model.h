@@ -74,11 +74,16 @@ struct model {
     void *copied;                    /* model_copy_weights; NULL: mapped */
     size_t copied_bytes;
     bool bf16;                       /* --dtype bf16: products of rounded factors */
+    bool untied;                     /* config.json says tied, the weights say otherwise: model/weights_tie.h */
+    char *warning;                   /* one line for the user about the folder, or NULL */
     struct param **params;           /* everything trained, in a fixed order (stored name, bytewise) */
     int n_params;
 };
 
 struct model *model_open(const char *dir, const struct kernels *k, struct err *e) MUST_CHECK;
+/* Reads every weight of an opened model; an error names the first tensor that holds a NaN or an infinity. When `stop` (may be NULL) answers
+ * other than 0, the rest is not read. */
+int model_check_finite(const struct model *m, int (*stop)(void), struct err *e) MUST_CHECK;
 /* Names and shapes as `config` (taken over) says, no folder: norms and biases exist and are zero, the matrices of linears are
  * NULL until full training points them at masters (full-train --init). */
 struct model *model_new(struct model_config *config, const struct kernels *k, struct err *e) MUST_CHECK;

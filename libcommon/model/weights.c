@@ -7,6 +7,7 @@
 #include "format/model_folder.h"
 #include "model/layer.h"
 #include "model/model.h"
+#include "model/weights_tie.h"
 
 enum dim { DIM_NONE, DIM_HIDDEN, DIM_FFN, DIM_Q, DIM_KV, DIM_HEAD };
 enum bias { BIAS_QKV, BIAS_O, BIAS_MLP };
@@ -234,6 +235,8 @@ struct model *model_open(const char *dir, const struct kernels *k, struct err *e
         return NULL;
     struct binder b = {.m = m, .e = e};
     m->folder = model_folder_open(dir, e);
+    if (m->folder)
+        weights_settle_tie(m);
     int rc = m->folder ? bind_all(&b) : -1;
     free(b.used);
     if (!rc)
@@ -280,6 +283,7 @@ void model_close(struct model *m)
         m->k->free(m->copied, m->copied_bytes);
     if (m->folder)
         model_folder_close(m->folder);
+    free(m->warning);
     model_config_release(&m->config);
     free(m);
 }

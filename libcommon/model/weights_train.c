@@ -213,10 +213,14 @@ static struct st_tensor *list_stored(const struct weights_train *w, int *n)
     struct st_tensor *list = mem_zalloc((size_t)*n + 1, sizeof *list);
     for (int i = 0; i < *n; i++) {
         const struct model_tensor *t = &w->tensors[i];
-        if (f)
+        if (f && w->m->config.tied && !strcmp(f->tensors[i]->name, "lm_head.weight")) {
+            list[i] = *model_folder_find(f, "model.embed_tokens.weight"); /* rounded alike, or it would not be the same any more */
+            list[i].name = f->tensors[i]->name;
+        } else if (f) {
             list[i] = *f->tensors[i];
-        else
+        } else {
             list[i] = (struct st_tensor){.name = t->name, .type = w->fresh, .ndim = t->ndim, .shape = {t->rows, t->cols}};
+        }
     }
     return list;
 }
@@ -241,7 +245,7 @@ static int write_master(const struct param *p, enum dtype type, void *chunk, str
 
 int weights_train_save(const struct weights_train *w, const char *dir, const char *provenance, struct err *e)
 {
-    int n, r = model_folder_copy_files(w->source, dir, true, e);
+    int n, r = model_folder_copy_files(w->source, dir, &(struct model_config_change){.untied = w->m->untied}, e);
     struct st_tensor *list = list_stored(w, &n);
     struct model_writer *out = r == 0 ? model_writer_begin(dir, list, n, MODEL_MAX_SHARD, provenance, e) : NULL;
     void *chunk = mem_array(NULL, CHUNK, sizeof(float));

@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "cli/stop.h"
-#include "format/manifest.h"
 #include "format/model_folder.h"
 
 static int check_tokenizer(const char *dir, const struct token_file *t, struct err *e)
@@ -46,14 +45,5 @@ int check_tokens(const struct model *m, const char *dir, const struct token_file
 
 int check_weights(const struct model *m, struct err *e)
 {
-    int n = m->folder ? m->folder->n_tensors : 0, first = n;
-#pragma omp parallel for schedule(dynamic) reduction(min : first)
-    for (int i = 0; i < n; i++)
-        if (i < first && !stop_requested() && manifest_find_nonfinite(m->folder->tensors[i]) >= 0)
-            first = i;
-    if (first == n)
-        return 0;
-    const struct st_tensor *t = m->folder->tensors[first];
-    return err_set(e, "%s: tensor '%s': element %" PRId64 " is not a finite number", model_folder_shard(m->folder, t)->path, t->name,
-                   manifest_find_nonfinite(t));
+    return model_check_finite(m, stop_requested, e);
 }

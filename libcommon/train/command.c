@@ -199,6 +199,8 @@ static int command(const struct train_command *c, struct session *s, struct run_
     }
     if (session_open(s, c, file, e) < 0 || session_plan(s, c->o->restart || cli.force ? 0 : recorded_rows(old), memory, e) < 0 || session_describe(s, e) < 0)
         return -1;
+    if (s->model->warning)
+        msg_warn("%s", s->model->warning);
     int done = look_at_earlier(c, s, old, found, e);
     if (done < 0)
         return -1;

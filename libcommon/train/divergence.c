@@ -12,6 +12,7 @@ struct compare {
     int64_t vocab;
     float *held;     /* (rows, V) scores of the reference */
     double *kl;      /* (rows) */
+    int64_t bad, bad_reference;
 };
 
 static int hold(void *arg, int64_t first, int64_t count, const float *logits)
@@ -34,7 +35,8 @@ static double log_sum_exp(const float *z, int64_t n)
 static int measure(void *arg, int64_t first, int64_t count, const float *logits)
 {
     struct compare *c = arg;
-#pragma omp parallel for
+    int64_t bad = 0, bad_reference = 0;
+#pragma omp parallel for reduction(+ : bad, bad_reference)
     for (int64_t i = 0; i < count; i++) {
         const float *p = c->held + (first + i) * c->vocab, *q = logits + i * c->vocab;
         double zp = log_sum_exp(p, c->vocab), zq = log_sum_exp(q, c->vocab), sum = 0;
@@ -43,7 +45,11 @@ static int measure(void *arg, int64_t first, int64_t count, const float *logits)
             sum += exp(lp) * (lp - ((double)q[v] - zq));
         }
         c->kl[first + i] = sum > 0 ? sum : isnan(sum) ? sum : 0; /* rounding may take equal ones just below 0 */
+        bad_reference += !isfinite(zp);
+        bad += !isfinite(zq);
     }
+    c->bad += bad;
+    c->bad_reference += bad_reference;
     return 0;
 }
 
@@ -52,7 +58,7 @@ int divergence_add(struct decoder *d, struct decoder *reference, const struct pa
 {
     int64_t most = SCORES / vocab > 1 ? SCORES / vocab : 1, n = 0;
     most = most < p->trained ? most : p->trained;
-    struct compare c = {vocab, mem_array(NULL, (size_t)(most * vocab) + 1, sizeof(float)), mem_array(NULL, (size_t)most + 1, sizeof(double))};
+    struct compare c = {vocab, mem_array(NULL, (size_t)(most * vocab) + 1, sizeof(float)), mem_array(NULL, (size_t)most + 1, sizeof(double)), 0, 0};
     int32_t *rows = mem_array(NULL, (size_t)most + 1, sizeof *rows);
     int code = decoder_forward(reference, &p->batch, e) < 0 || decoder_forward(d, &p->batch, e) < 0 ? -1 : 0;
     for (int64_t i = 0; i < p->batch.n && code == 0; i++) {
@@ -70,6 +76,8 @@ int divergence_add(struct decoder *d, struct decoder *reference, const struct pa
         r->rows += n;
         n = 0;
     }
+    r->bad += c.bad;
+    r->bad_reference += c.bad_reference;
     r->mean = r->rows ? *sum / (double)r->rows : 0;
     free(c.held);
     free(c.kl);

@@ -9,6 +9,7 @@
 struct divergence {
     double mean, max;
     int64_t rows;      /* trained tokens compared */
+    int64_t bad, bad_reference; /* of them, those where the scores of the model, or of the reference, are not finite */
 };
 
 /* One pack; adds to sum and rows, raises max. d and reference hold models of one vocabulary. */

@@ -109,8 +109,9 @@ static int inspect_run(json_t *to, const char *dir, bool verify, struct err *e)
     json_object_set_new(to, "status", json_string(record.status));
     json_object_set_new(to, "run", json_loads(record.run, 0, NULL));
     int r = 0;
+    const char *missing = run_record_missing(&record, dir);
     if (verify && !strcmp(record.status, "complete") && !run_record_is_whole(&record, dir))
-        r = err_set(e, "%s: the run is complete and part of its result is missing", dir);
+        r = err_set(e, "%s: the run is complete and %s, a part of its result, is missing", dir, missing ? missing : "every file");
     run_record_release(&record);
     return r < 0 || add_checkpoints(to, dir, verify, e) < 0 ? -1 : add_contents(to, dir, verify, e);
 }

@@ -88,6 +88,8 @@ int inspect_model(json_t *to, const char *dir, bool verify, struct err *e)
     }
     struct model_folder *f = m->folder;
     add_config(to, &m->config);
+    if (m->warning)
+        json_object_set_new(to, "warning", json_string(m->warning));
     json_object_set_new(to, "files", json_integer(f->n_shards));
     json_object_set_new(to, "fingerprint", json_string(f->fingerprint));
     if (tokenizer[0])

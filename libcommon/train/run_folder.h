@@ -30,6 +30,7 @@ struct run_record {
 int run_record_read(struct run_record *r, const char *out, struct err *e) MUST_CHECK;
 void run_record_release(struct run_record *r);
 bool run_record_is_whole(const struct run_record *r, const char *out); /* complete, and its files are there */
+const char *run_record_missing(const struct run_record *r, const char *out); /* the first of them that is not; NULL: none */
 
 /* "lr: 0.0002, now 0.0001; rank: 8, now 16": what differs between two runs; NULL when nothing does. Caller frees. */
 char *run_differences(const char *before, const char *now);

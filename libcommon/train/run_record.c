@@ -97,15 +97,20 @@ void run_record_release(struct run_record *r)
     *r = (struct run_record){0};
 }
 
-bool run_record_is_whole(const struct run_record *r, const char *out)
+const char *run_record_missing(const struct run_record *r, const char *out)
 {
-    bool whole = !strcmp(r->status, "complete") && r->n_files > 0;
-    for (int i = 0; i < r->n_files && whole; i++) {
+    const char *missing = NULL;
+    for (int i = 0; i < r->n_files && !missing; i++) {
         char *path = file_join(out, r->files[i]);
-        whole = file_exists(path);
+        missing = file_exists(path) ? NULL : r->files[i];
         free(path);
     }
-    return whole;
+    return missing;
+}
+
+bool run_record_is_whole(const struct run_record *r, const char *out)
+{
+    return !strcmp(r->status, "complete") && r->n_files > 0 && !run_record_missing(r, out);
 }
 
 /* ---- differences ---- */

@@ -207,6 +207,8 @@ has err 'mean KL' 'and says how far it is off'
 adapter-merge -q --summary s.json -m model -o proven2 --check check.tok --dtype f32 --weights 0.5,2 adapter second
 ok 'in f32 that is nearly nothing' sh -c "sed -n 's/.*\"mean_kl\": \([^,]*\).*/\1/p' s.json | awk '{ exit !(\$1 < 1e-9) }'"
 refused 'mean KL' '--check that fails' adapter-merge -m model -o out.d --check check.tok --max-kl 0 --weights 3 adapter
+refused 'check.tok: the scores of the base with its adapters are not finite for ' '--check of scores that overflow' \
+    adapter-merge -m model -o out.d --dtype f32 --check check.tok --weights 1e30 adapter
 refused 'absent.tok' '--check without its file' adapter-merge -m model -o out.d --check absent.tok adapter
 cp -r model spoilt && sed 's/"version"/ "version"/' model/tokenizer.json >spoilt/tokenizer.json
 refused 'check.tok' '--check with the tokens of another tokenizer' adapter-merge -m spoilt -o out.d --check check.tok adapter

@@ -75,6 +75,14 @@ rm -rf broken && cp -r shards broken && cp "$(ls broken/model-00001-of-*)" broke
 damaged 'a part where the whole should be' broken 'is missing, expected as config.json describes'
 rm -rf broken && cp -r model broken && sed -i 's/"vocab_size": 272/"vocab_size": 273/' broken/config.json
 damaged 'a configuration that does not fit' broken 'expected shape [273, 24]'
+if has_tool lora-train && has_tool tok-encode; then
+    make-tokens -q -m model --samples 4 -o four.tok
+    lora-train -q -j 1 -m model -o finished --steps 1 four.tok
+    rm finished/adapter_model.safetensors
+    damaged 'a missing file of a complete run' finished 'finished: the run is complete and adapter_model.safetensors, a part of its result, is missing'
+else
+    skip 'no lora-train' 3
+fi
 make-model -q --nan lm_head.weight -o nan
 damaged 'a NaN' nan "tensor 'lm_head.weight': element 6527 is not a finite number"
 cp -r "$ROOT/tests/golden/adapters/plain" foreign && flip foreign/adapter_model.safetensors 20 0

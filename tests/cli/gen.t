@@ -136,11 +136,11 @@ is_status 1 'an adapter of another model is refused'
 one_line err 'in one line'
 run gen -m base -a no-such hi
 is_status 1 'a missing adapter is refused'
+has err 'no-such' 'by name'
 cp -r a damaged-a && flip damaged-a/adapter_model.safetensors $(($(wc -c <a/adapter_model.safetensors) - 5)) 1
 run gen -q -m base -a damaged-a --max-tokens 3 hi
 is_status 1 'a damaged adapter is refused'
 has err 'is damaged: its checksum differs' 'which the checksum tells'
-has err 'no-such' 'by name'
 
 # the context
 fill() { # N letters
@@ -329,7 +329,7 @@ refused 'a cut file of weights' cut 'cut/model.safetensors'
 make-model -q --vocab 250 -o small
 refused "another model's tokenizer" small "outside the model's vocabulary of 250"
 make-model -q --nan lm_head.weight -o nan
-refused 'a NaN among the weights' nan 'are not finite'
+refused 'a NaN among the weights' nan "are not finite: nan/model.safetensors: tensor 'lm_head.weight': element 6527 is not a finite number"
 run gen -m m --device cuda:99 hi
 is_status 1 'a device that is not there is an error'
 one_line err 'in one line'

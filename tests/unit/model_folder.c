@@ -167,7 +167,7 @@ static void test_copying(void)
         put(names[i], "abc", 3);
     ok(model_folder_tokenizer_hash(dir, hex, &e) == 0, "hash of tokenizer.json");
     is_str(hex, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", "SHA-256 of its bytes");
-    ok(mkdtemp(to) && model_folder_copy_files(dir, to, true, &e) == 0, "copied");
+    ok(mkdtemp(to) && model_folder_copy_files(dir, to, &(struct model_config_change){0}, &e) == 0, "copied");
     for (int i = 0; i < 6; i++) {
         char *path = file_join(to, names[i]);
         ok((unlink(path) == 0) == (i != 3), "%s is %s", names[i], i == 3 ? "left" : "copied");

@@ -34,6 +34,7 @@ struct tiny_list {
     struct st_tensor *t;
     size_t n, cap;
     enum dtype type;
+    const char *head_as; /* the tensor whose values lm_head.weight gets; NULL: its own */
 };
 
 static void tiny_add(struct tiny_list *l, const char *name, const char *suffix, int64_t rows, int64_t cols)
@@ -79,7 +80,7 @@ static void tiny_write_tensors(struct tiny_list *l, const char *path)
         struct st_tensor *t = &l->t[i];
         float *host = mem_array(NULL, (size_t)t->numel, sizeof *host);
         void *stored = mem_array(NULL, (size_t)t->numel, dtype_size(t->type));
-        formula_fill(host, t->name, (uint64_t)t->numel);
+        formula_fill(host, l->head_as && !strcmp(t->name, "lm_head.weight") ? l->head_as : t->name, (uint64_t)t->numel);
         dtype_from_f32(stored, t->type, host, (size_t)t->numel);
         rc = st_writer_data(w, stored, t->size, &e);
         free(host);

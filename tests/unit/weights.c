@@ -58,6 +58,18 @@ static void add_needless(struct tiny_list *l)
 {
     tiny_add(l, "model.layers.0.self_attn.rotary_emb.inv_freq", "", 2, 0);
     tiny_add(l, "lm_head.weight", "", 11, 8);
+    l->head_as = "model.embed_tokens.weight";
+}
+
+static void add_head(struct tiny_list *l)
+{
+    tiny_add(l, "lm_head.weight", "", 11, 8);
+}
+
+static void add_f16_head(struct tiny_list *l)
+{
+    add_needless(l);
+    l->t[l->n - 1].type = DTYPE_F16;
 }
 
 static void refused(const char *config, void (*edit)(struct tiny_list *l), const char *text)
@@ -109,7 +121,22 @@ static void test_bound(void)
     tiny_model_remove(dir);
     dir = tiny_model_write(CONFIG(", \"tie_word_embeddings\": true"), add_needless);
     m = model_open(dir, kernels_open("cpu", &e), &e);
-    ok(m && m->head.weight == m->embed.weight, "tied: a stored output layer and rotary buffers are passed over");
+    ok(m && m->head.weight == m->embed.weight && !m->warning, "tied: a copy of the embedding and rotary buffers are passed over");
+    model_close(m);
+    tiny_model_remove(dir);
+}
+
+/* Another matrix than the embedding in the file of a model that should be tied. */
+static void test_torn(void (*edit)(struct tiny_list *l), const char *what)
+{
+    struct err e = ERR_INIT;
+    char *dir = tiny_model_write(CONFIG(", \"tie_word_embeddings\": true"), edit);
+    struct model *m = model_open(dir, kernels_open("cpu", &e), &e);
+    if (!m)
+        tiny_die(&e);
+    ok(m->head.weight != m->embed.weight && !m->config.tied && m->untied, "%s: not tied", what);
+    ok(m->warning && strstr(m->warning, "model.safetensors: lm_head.weight differs from the embedding"), "%s: with a warning", what);
+    is_int(model_config_parameters(&m->config), 11 * 8 * 2 + 2 * 8 * 8 + 2 * 8 * 8 + 3 * 8 * 12 + 3 * 8, "both are counted");
     model_close(m);
     tiny_model_remove(dir);
 }
@@ -140,6 +167,8 @@ int main(void)
     test_bound();
     test_copied(CONFIG(""));
     test_copied(CONFIG(", \"tie_word_embeddings\": true"));
+    test_torn(add_head, "an output layer of its own");
+    test_torn(add_f16_head, "the embedding's values, rounded");
     refused(CONFIG(""), drop_up, "tensor 'model.layers.0.mlp.up_proj.weight' is missing");
     refused(CONFIG(""), drop_head, "tensor 'lm_head.weight' is missing");
     refused(CONFIG(""), turn_gate, "'model.layers.0.mlp.gate_proj.weight': found F32 [8, 12], expected shape [12, 8]");
