@@ -4,7 +4,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/file.h"
 #include "base/mem.h"
@@ -16,6 +15,7 @@
 #include "cli/summary.h"
 #include "format/model_folder.h"
 #include "train/checks.h"
+#include "train/log_place.h"
 #include "train/plan_text.h"
 #include "train/session.h"
 
@@ -111,20 +111,13 @@ static int check_resources(const struct train_command *c, const struct session *
     return 0;
 }
 
-/* A log elsewhere must be writable before anything is. */
-static int check_log(const struct train_command *c, int found, struct err *e)
+/* What is at the place of the log must be of this run, and writable, before anything is. */
+static int check_log(const struct train_command *c, const struct run_record *old, int found, struct err *e)
 {
-    const char *log = c->o->log;
-    if (!log || !strcmp(log, "-"))
-        return 0;
-    if (file_exists(log)) {
-        if (found != 1 && !c->o->restart && !cli.force && strncmp(log, "/dev/", 5))
-            return err_set(e, "%s: exists already; --force replaces it", log);
-        return access(log, W_OK) < 0 ? err_sys(e, "%s: cannot write", log) : 0;
-    }
-    char *parent = file_parent(log);
-    int r = access(parent, W_OK) < 0 ? file_create_failed(log, "cannot create", e) : 0;
-    free(parent);
+    char *usual = file_join(cli.output, "log.jsonl");
+    const struct log_place w = {cli.output, found == 1 ? old->run : NULL, c->o->log != NULL, cli.force || (c->o->restart && !c->o->log)};
+    int r = log_place_check(c->o->log ? c->o->log : usual, &w, e);
+    free(usual);
     return r;
 }
 
@@ -213,7 +206,7 @@ static int command(const struct train_command *c, struct session *s, struct run_
         return 0;
     }
     stop_defer();
-    if (check_log(c, found, e) < 0 || check_resources(c, s, memory, e) < 0 || check_weights(s->model, e) < 0)
+    if (check_log(c, old, found, e) < 0 || check_resources(c, s, memory, e) < 0 || check_weights(s->model, e) < 0)
         return -1;
     if (stop_requested()) {
         msg_info("stopped before the first step");

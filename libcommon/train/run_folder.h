@@ -26,7 +26,8 @@ struct run_record {
     int n_files;
 };
 
-/* 1: read, 0: OUT is absent or empty, -1: error: OUT holds something that is no run of ours, or run.json is unreadable. */
+/* 1: read, or told by the newest checkpoint when run.json is not there, 0: OUT is absent or empty, -1: error: OUT holds something
+ * that is no run of ours, or run.json is unreadable. */
 int run_record_read(struct run_record *r, const char *out, struct err *e) MUST_CHECK;
 void run_record_release(struct run_record *r);
 bool run_record_is_whole(const struct run_record *r, const char *out); /* complete, and its files are there */

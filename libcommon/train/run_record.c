@@ -43,7 +43,8 @@ static int parse(struct run_record *r, const struct buf *text, const char *path,
     json_error_t je;
     json_t *j = json_loadb(buf_str(text), text->len, JSON_REJECT_DUPLICATES, &je);
     if (!j)
-        return err_set(e, "%s: line %d: %s", path, je.line, je.text);
+        return err_set(e, "%s: is damaged in line %d: %s; delete it and the run goes on from its newest checkpoint, or --force begins anew", path,
+                       je.line, je.text);
     const char *format = json_string_value(json_object_get(j, "format"));
     json_t *run = json_object_get(j, "run"), *files = json_object_get(j, "files"), *name;
     size_t i;
@@ -64,6 +65,32 @@ static int parse(struct run_record *r, const struct buf *text, const char *path,
     return 1;
 }
 
+/* What the newest checkpoint says the run is, when run.json was lost. 0: there is none of ours. */
+static int read_newest_checkpoint(struct run_record *r, const char *out)
+{
+    struct dirent **list;
+    int n = scandir(out, &list, NULL, alphasort);
+    int64_t newest = -1;
+    for (int i = 0; i < n; i++) {
+        struct err ignored = ERR_INIT; /* what is no checkpoint is no evidence */
+        struct checkpoint_state s = {0};
+        char *path = file_join(out, list[i]->d_name);
+        if (fnmatch("checkpoint-[0-9]*", list[i]->d_name, 0) == 0 && checkpoint_read(&s, path, &ignored) == 0 && s.step > newest) {
+            newest = s.step;
+            run_record_release(r);
+            r->tool = mem_strdup(s.tool);
+            r->status = mem_strdup("running");
+            r->run = mem_strdup(s.run);
+        }
+        checkpoint_state_release(&s);
+        free(path);
+        free(list[i]);
+    }
+    if (n >= 0)
+        free(list);
+    return newest >= 0;
+}
+
 int run_record_read(struct run_record *r, const char *out, struct err *e)
 {
     *r = (struct run_record){0};
@@ -78,7 +105,7 @@ int run_record_read(struct run_record *r, const char *out, struct err *e)
         result = file_read(&text, path, RECORD_LIMIT, e) == 0 ? parse(r, &text, path, e) : -1;
     } else {
         result = holds_anything(out, e);
-        if (result == 1)
+        if (result == 1 && !read_newest_checkpoint(r, out))
             result = err_set(e, "%s: exists already and is not a run of ours; --force replaces it", out);
     }
     buf_release(&text);

@@ -143,6 +143,9 @@ static int describe_inputs(const struct session *s, json_t *j, struct err *e)
         if (hash_file(s->c->adapter, "adapter_model.safetensors", hex, e) < 0)
             return -1;
         add(j, "adapter", json_string(hex));
+        if (hash_file(s->c->adapter, "adapter_config.json", hex, e) < 0)
+            return -1;
+        add(j, "adapter_config", json_string(hex)); /* its scale, too, can differ from layer to layer */
     }
     return 0;
 }
