@@ -64,12 +64,16 @@ static void check_space(const struct merge_plan *p)
         die("%s: the merged model needs %lld bytes of disk, %lld are free", cli.output, need, have);
 }
 
-static void print_plan(const struct merge_plan *p)
+static void print_plan(const struct merge_options *mo, const struct merge_plan *p, const struct token_file *tokens)
 {
+    struct err e = ERR_INIT;
+    int64_t memory = 2 * p->largest + (64LL << 20), check = 0;
+    if (tokens && merge_check_memory(mo, p->bytes, tokens, &check, &e) < 0)
+        die_err(&e);
     long long have = outfile_free_space(cli.output), need = p->bytes + 1000000 + 500LL * p->n_tensors;
     printf("tensors  %d, %d of them changed\n", p->n_tensors, p->n_changed);
     printf("disk     %lld bytes, %lld free\n", need, have);
-    printf("memory   at most %lld bytes\n", 2 * (long long)p->largest + (64LL << 20));
+    printf("memory   at most %lld bytes\n", (long long)(memory > check ? memory : check));
     if (p->untied)
         printf("lm_head  is split from the embedding\n");
     exit(cli_end(have >= 0 && have < need ? EXIT_FAILED : EXIT_DONE));
@@ -144,7 +148,7 @@ int main(int argc, char **argv)
     if (p.warning)
         msg_warn("%s", p.warning);
     if (cli.plan)
-        print_plan(&p);
+        print_plan(&mo, &p, tokens);
     check_space(&p);
     msg_verbose("%s: %d adapter%s change %d of %d tensors", cli.model, n, n == 1 ? "" : "s", p.n_changed, p.n_tensors);
     if (p.untied)

@@ -53,11 +53,21 @@ static int measure(void *arg, int64_t first, int64_t count, const float *logits)
     return 0;
 }
 
+static int64_t rows_held(int64_t rows, int64_t vocab)
+{
+    int64_t most = SCORES / vocab > 1 ? SCORES / vocab : 1;
+    return most < rows ? most : rows;
+}
+
+int64_t divergence_memory(int64_t rows, int64_t vocab)
+{
+    return rows_held(rows, vocab) * (vocab * (int64_t)sizeof(float) + (int64_t)sizeof(double) + (int64_t)sizeof(int32_t));
+}
+
 int divergence_add(struct decoder *d, struct decoder *reference, const struct pack *p, int64_t vocab, double *sum, struct divergence *r,
                    struct err *e)
 {
-    int64_t most = SCORES / vocab > 1 ? SCORES / vocab : 1, n = 0;
-    most = most < p->trained ? most : p->trained;
+    int64_t most = rows_held(p->trained, vocab), n = 0;
     struct compare c = {vocab, mem_array(NULL, (size_t)(most * vocab) + 1, sizeof(float)), mem_array(NULL, (size_t)most + 1, sizeof(double)), 0, 0};
     int32_t *rows = mem_array(NULL, (size_t)most + 1, sizeof *rows);
     int code = decoder_forward(reference, &p->batch, e) < 0 || decoder_forward(d, &p->batch, e) < 0 ? -1 : 0;

@@ -12,6 +12,9 @@ struct divergence {
     int64_t bad, bad_reference; /* of them, those where the scores of the model, or of the reference, are not finite */
 };
 
+/* Bytes that divergence_add holds, beside the decoders, for packs of at most `rows` rows. */
+int64_t divergence_memory(int64_t rows, int64_t vocab);
+
 /* One pack; adds to sum and rows, raises max. d and reference hold models of one vocabulary. */
 int divergence_add(struct decoder *d, struct decoder *reference, const struct pack *p, int64_t vocab, double *sum, struct divergence *r,
                    struct err *e) MUST_CHECK;

@@ -24,7 +24,7 @@ static int open_side(struct side *s, const char *dir, const struct merge_options
     if (check_tokens(s->model, dir, t, e) < 0 || plan_make(&s->plan, s->model, NULL, &wish, t, NULL, e) < 0)
         return -1;
     s->planned = true;
-    return plan_commit(&s->plan, NULL, e);
+    return 0;
 }
 
 static void close_side(struct side *s)
@@ -49,13 +49,38 @@ static int compare(struct side *merged, struct side *reference, const struct tok
     return code;
 }
 
+/* The f32 copies of the adapters' pairs. */
+static int pair_bytes(struct linear *l, void *arg)
+{
+    int64_t *bytes = arg;
+    for (const struct lora *x = l->lora; x; x = x->next)
+        *bytes += x->rank * (l->in + l->out) * (int64_t)sizeof(float);
+    return 0;
+}
+
+int merge_check_memory(const struct merge_options *o, int64_t merged_bytes, const struct token_file *t, int64_t *bytes, struct err *e)
+{
+    struct side a = {0};
+    int code = open_side(&a, o->model, o, t, 0, e);
+    if (code == 0) { /* the merged model computes the same rows in as much */
+        *bytes = 2 * a.plan.peak - a.plan.mapped + merged_bytes + divergence_memory(a.plan.rows, a.model->config.vocab);
+        model_each_linear(a.model, true, pair_bytes, bytes);
+    }
+    close_side(&a);
+    return code;
+}
+
 int merge_check(const struct merge_options *o, const char *merged, const struct token_file *t, struct divergence *r, struct err *e)
 {
     struct side a = {0}, b = {0};
     *r = (struct divergence){0};
     int code = open_side(&a, o->model, o, t, 0, e);
     if (code == 0)
+        code = plan_commit(&a.plan, NULL, e);
+    if (code == 0)
         code = open_side(&b, merged, NULL, t, a.plan.rows, e);
+    if (code == 0)
+        code = plan_commit(&b.plan, NULL, e);
     if (code == 0)
         code = compare(&b, &a, t, r, e);
     close_side(&a);

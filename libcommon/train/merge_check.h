@@ -8,6 +8,9 @@
 #include "model/merge.h"
 #include "train/divergence.h"
 
+/* The memory that merge_check takes, for a result of `merged_bytes` of tensors. */
+int merge_check_memory(const struct merge_options *o, int64_t merged_bytes, const struct token_file *t, int64_t *bytes, struct err *e) MUST_CHECK;
+
 /* merged: the folder that merge_write made of `o`. */
 int merge_check(const struct merge_options *o, const char *merged, const struct token_file *t, struct divergence *r, struct err *e) MUST_CHECK;
 

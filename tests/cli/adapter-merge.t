@@ -244,5 +244,10 @@ else
     adapter-merge -q --summary s.json -m wide-model -o wide-merged --weights 1,1,1 wide-adapter wide-adapter wide-adapter
     peak=$(sed -n 's/.*"peak_memory": \([0-9]*\).*/\1/p' s.json)
     ok "three adapters of $(wc -c <wide-adapter/adapter_model.safetensors) bytes: $peak bytes of memory, $planned planned" test "$peak" -le "$planned"
+    make-tokens -q -m wide-model --samples 20 --min 100 --max 200 -o wide.tok
+    planned=$(adapter-merge -n -m wide-model --check wide.tok wide-adapter | sed -n 's/^memory *at most \([0-9]*\) .*/\1/p')
+    adapter-merge -q --summary s.json -m wide-model -o wide-checked --check wide.tok --max-kl 1e9 wide-adapter
+    peak=$(sed -n 's/.*"peak_memory": \([0-9]*\).*/\1/p' s.json)
+    ok "with --check: $peak bytes of memory, $planned planned" test "$peak" -le "$planned" -a "$peak" -gt 71303168
 fi
 finish
