@@ -293,7 +293,7 @@ l 'absent' 'a model that is not there' absent train.tok
 l 'absent.tok: cannot open' 'a token file that is not there' model absent.tok
 make-tokens -q -m model --vocab 300 -o wide.tok
 l 'token' 'a token outside the vocabulary' model wide.tok
-grep -qE 'record [0-9]+: token [0-9]+ is outside the model.s vocabulary of 272' err
+grep -qE 'record [1-9][0-9]*: token [0-9]+ is outside the model.s vocabulary of 272' err
 report $? 'it names record, token and vocabulary'
 broken spoilt model sed -i 's/"version"/ "version"/' tokenizer.json
 l 'another tokenizer' 'a token file of another tokenizer' spoilt train.tok
@@ -309,7 +309,7 @@ l 'empty.tok' 'an empty token file' model empty.tok
 } | tok-encode -q -m model -o none.tok 2>/dev/null
 [ -f none.tok ] && l 'no sample' 'a token file without samples' model none.tok || skip 'tok-encode writes no file without samples'
 make-tokens -q -m model --samples 3 --min 600 --max 700 -o long.tok
-l 'positions' 'a sample longer than the positions' model long.tok
+l 'long.tok: sample 1: holds' 'a sample longer than the positions' model long.tok
 l 'absent.tok' 'an --eval file that is not there' model train.tok --eval absent.tok
 l 'another tokenizer' 'an --eval file of another tokenizer' spoilt train.tok --eval dev.tok
 l 'q_roj' '--targets that names no module' model train.tok --targets q_roj

@@ -25,6 +25,11 @@ static struct runlog *open_at(const char *path, int64_t step)
     return runlog_open(path, &(struct runlog_resumed){.step = step}, &kept, &e);
 }
 
+static void put(const char *path, const char *text)
+{
+    is_int(outfile_replace(path, text, strlen(text), &e), 0, "a log");
+}
+
 static void resumed_as(const struct runlog_resumed *r, const char *before, const char *after, const char *what)
 {
     e = (struct err)ERR_INIT;
@@ -51,19 +56,19 @@ static void test_eval_again(void)
     json_t *start = runlog_read_start("log", &e);
     is_str(json_string_value(json_object_get(start, "type")), "start", "the start is found");
     json_decref(start);
-    is_int(outfile_replace("log", "{\"type\":\"step\"}\n", 16, &e), 0, "or is");
-    ok(!runlog_read_start("log", &e) && !e.set, "not there");
+    put("log", "{\"type\":\"step\"}\n");
+    ok(!runlog_read_start("log", &e) && !e.set, "or is not there");
 }
 
 static void test_earlier(void)
 {
     const struct runlog_resumed r = {.step = 1, .earlier = "log"}, anew = {.step = -1, .earlier = "log"};
-    is_int(outfile_replace("log", "{\"step\":1}\n{\"step\":2}\n", 24, &e), 0, "a log");
+    put("log", "{\"step\":1}\n{\"step\":2}\n");
     struct runlog *l = runlog_open("moved", &r, &kept, &e);
     ok(l && runlog_close(l, &e) == 0, "goes on elsewhere");
     is_str(contents("moved"), "{\"step\":1}\n", "with the lines so far");
     ok(!file_exists("log"), "and is no longer where it was");
-    is_int(outfile_replace("log", "{\"step\":3}\n", 11, &e), 0, "a log");
+    put("log", "{\"step\":3}\n");
     l = runlog_open("./log", &r, &kept, &e);
     ok(l && runlog_close(l, &e) == 0 && contents("log") && !*contents("log"), "under another name for the same file, it stays");
     l = runlog_open("other", &anew, &kept, &e);
