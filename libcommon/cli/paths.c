@@ -19,16 +19,10 @@ static bool same(const struct stat *a, const struct stat *b)
     return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
 }
 
-/* Is `path`, or a folder above it, this folder? The path itself need not exist. */
+/* Is `path`, or a folder above it, this folder? */
 static bool is_below(const char *path, const struct stat *folder)
 {
-    char *at = mem_strdup(path), *real;
-    while (!(real = realpath(at, NULL)) && strcmp(at, "/") && strcmp(at, ".")) {
-        char *parent = file_parent(at);
-        free(at);
-        at = parent;
-    }
-    free(at);
+    char *real = realpath(path, NULL);
     bool found = false;
     while (real && !found) {
         struct stat st;
@@ -40,24 +34,6 @@ static bool is_below(const char *path, const struct stat *folder)
     }
     free(real);
     return found;
-}
-
-static char *without_slashes(const char *path)
-{
-    size_t n = strlen(path);
-    while (n > 1 && path[n - 1] == '/')
-        n--;
-    return mem_strndup(path, n);
-}
-
-/* A name inside the folder counts even when a link there leads out of it: it is the folder's file that would be lost. */
-static bool is_inside(const char *output, const struct stat *folder)
-{
-    char *name = without_slashes(output), *parent = file_parent(name);
-    bool inside = is_below(name, folder) || is_below(parent, folder);
-    free(name);
-    free(parent);
-    return inside;
 }
 
 /* The name of the folder's file that is this file; caller frees. */
@@ -91,8 +67,6 @@ int paths_refuse_input(const char *output, const char *input, struct err *e)
         return err_set(e, "%s: holds the input %s, expected another name for the output", output, input);
     if (!S_ISDIR(b.st_mode))
         return 0;
-    if (is_inside(output, &b))
-        return err_set(e, "%s: is inside the input %s, expected a place outside of it for the output", output, input);
     char *name = exists && S_ISREG(a.st_mode) ? entry_of(input, &a) : NULL;
     if (name)
         err_set(e, "%s: is the file %s of the input %s, expected another name for the output", output, name, input);

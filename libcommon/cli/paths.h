@@ -7,8 +7,8 @@
 
 #include "base/err.h"
 
-/* Refuses an output that is the input, that is a folder which holds it, or that is or would be inside the input folder
- * or a file of it under another name. "-", devices and inputs that are not there are fine. */
+/* Refuses an output that is the input, that is a folder which holds it, or that is a file of the input folder, under whatever name. What
+ * does not exist yet, a folder within, "-", devices and inputs that are not there are fine. */
 int paths_refuse_input(const char *output, const char *input, struct err *e) MUST_CHECK;
 
 /* Refuses two outputs that are one file. The names of the options are for the message. */

@@ -20,26 +20,21 @@ refused() {
 }
 
 refused '--summary that is the token file' 'train.tok: is the input train.tok' lora-train -q -m model -o new --steps 1 --summary train.tok train.tok
-refused '--summary in the model' 'config.json: is inside the input model' gen -q -m model --max-tokens 2 --summary model/config.json hi
-refused '--summary in the model, a new name' 'is inside the input model' gen -q -m model --max-tokens 2 --summary model/s.json hi
-refused '--summary in an adapter of gen' 'is inside the input adapter' gen -q -m model -a adapter --max-tokens 2 --summary adapter/adapter_config.json hi
-refused '--summary in an adapter that is merged' 'is inside the input adapter' adapter-merge -q -m model -o new --summary adapter/adapter_config.json adapter
-refused '-f -o in the model' 'config.json: is inside the input model' eval-loss -q -f -m model -o model/config.json train.tok
-refused '-f -o in the model compared with' 'is inside the input model' eval-loss -q -f -m merged --against model -o model/config.json train.tok
-refused '-f -o in an adapter' 'is inside the input adapter' eval-loss -q -f -m model -a adapter -o adapter/adapter_config.json train.tok
-refused '-f -o of a batch in the model' 'tokenizer.json: is inside the input model' gen -q -f -m model --batch prompts.jsonl -o model/tokenizer.json
-refused '-o of a trainer in the model' 'model/run: is inside the input model' lora-train -q -m model -o model/run --steps 1 train.tok
-refused '-o of a trainer in the adapter that it begins with' 'is inside the input adapter' lora-train -q -m model -o adapter/run --adapter adapter --steps 1 train.tok
-refused '--log in the model' 'model/log: is inside the input model' lora-train -q -m model -o new --steps 1 --log model/log train.tok
+refused '--summary in the model' 'config.json: is the file config.json of the input model' gen -q -m model --max-tokens 2 --summary model/config.json hi
+refused '--summary in an adapter of gen' 'of the input adapter' gen -q -m model -a adapter --max-tokens 2 --summary adapter/adapter_config.json hi
+refused '--summary in an adapter that is merged' 'of the input adapter' adapter-merge -q -m model -o new --summary adapter/adapter_config.json adapter
+refused '-f -o in the model' 'config.json: is the file config.json of the input model' eval-loss -q -f -m model -o model/config.json train.tok
+refused '-f -o in the model compared with' 'of the input model' eval-loss -q -f -m merged --against model -o model/config.json train.tok
+refused '-f -o in an adapter' 'of the input adapter' eval-loss -q -f -m model -a adapter -o adapter/adapter_config.json train.tok
+refused '-f -o of a batch in the model' 'tokenizer.json: is the file tokenizer.json of the input model' gen -q -f -m model --batch prompts.jsonl -o model/tokenizer.json
 refused '-f -o of full-train that holds the model' 'holds the input' full-train -q -f -m model -o . --steps 1 train.tok
-refused '-f -o of a merge in the model' 'is inside the input model' adapter-merge -q -f -m model -o model/merged adapter
-refused '-o of fmt-chat in the model' 'is inside the input model' fmt-chat -q -f -m model -o model/config.json alpaca.json
-refused '-o of tok-encode in the model' 'is inside the input model' tok-encode -q -f -m model -o model/tokenizer.json chat.jsonl
+refused '-o of fmt-chat in the model' 'of the input model' fmt-chat -q -f -m model -o model/config.json alpaca.json
+refused '-o of tok-encode in the model' 'of the input model' tok-encode -q -f -m model -o model/tokenizer.json chat.jsonl
 refused '--summary of tok-decode that is its input' 'is the input train.tok' tok-decode -q --summary train.tok train.tok
 ln -s model alias
 ln train.tok hard.tok
-refused 'a link to the model' 'is inside the input model' gen -q -m model --max-tokens 2 --summary alias/config.json hi
-refused 'a model by a link' 'is inside the input alias' gen -q -m alias --max-tokens 2 --summary model/config.json hi
+refused 'a link to the model' 'of the input model' gen -q -m model --max-tokens 2 --summary alias/config.json hi
+refused 'a model by a link' 'of the input alias' gen -q -m alias --max-tokens 2 --summary model/config.json hi
 refused 'a hard link' 'hard.tok: is the input train.tok' eval-loss -q -f -m model -o hard.tok train.tok
 cp -r model linked && mv linked/config.json elsewhere.json && ln -s ../elsewhere.json linked/config.json
 refused 'what a link in the model leads to' 'is the file config.json of the input linked' gen -q -m linked --max-tokens 2 --summary elsewhere.json hi
@@ -55,6 +50,8 @@ has run/summary.json '"status": 0' 'is there'
 ok 'and again, where it is' lora-train -q -m model -o run --steps 1 --summary run/summary.json train.tok
 ok 'a summary in the folder that is merged' adapter-merge -q -m model -o merged2 --summary merged2/summary.json adapter
 ok 'it is there' test -s merged2/summary.json
+cp -r model place && cp train.tok place/
+ok 'new names in the model folder' sh -c 'cd place && lora-train -q -m . -o run --steps 1 train.tok && eval-loss -q -m . -a run -o loss.json train.tok'
 ok 'devices' eval-loss -q -m model -o /dev/null --summary /dev/null train.tok
 
 # A --summary that cannot be written.

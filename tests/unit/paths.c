@@ -59,19 +59,19 @@ static void test_folders(void)
     put("blob");
     ok(symlink("../blob", "model/weights") == 0 && symlink("model", "alias") == 0, "links");
     refused("model", "model/", "model: is the input model/, expected another name for the output");
-    refused("model/config.json", "model", "model/config.json: is inside the input model, expected a place outside of it for the output");
-    refused("model/new/", "model", "model/new/: is inside the input model, expected a place outside of it for the output");
-    refused("model/no/such/place", "model", "model/no/such/place: is inside the input model, expected a place outside of it for the output");
-    refused("alias/new", "model", "alias/new: is inside the input model, expected a place outside of it for the output");
-    refused("model/new", "alias", "model/new: is inside the input alias, expected a place outside of it for the output");
-    refused("model/weights", "model", "model/weights: is inside the input model, expected a place outside of it for the output");
+    refused("model/config.json", "model", "model/config.json: is the file config.json of the input model, expected another name for the output");
+    refused("alias/config.json", "model", "alias/config.json: is the file config.json of the input model, expected another name for the output");
+    refused("model/config.json", "alias", "model/config.json: is the file config.json of the input alias, expected another name for the output");
+    refused("model/weights", "model", "model/weights: is the file weights of the input model, expected another name for the output");
     refused("blob", "model", "blob: is the file weights of the input model, expected another name for the output");
     refused("work", "work/model", "work: holds the input work/model, expected another name for the output");
+    accepted("model/new/", "model", "a new name in the model");
     accepted("work/new", "work/model", "a folder beside the model");
     accepted("model-2/new", "model", "a name that begins as the model's");
     accepted("work/model", "model", "another folder of that name");
     ok(chdir("model") == 0, "in the model");
-    refused("new", ".", "new: is inside the input ., expected a place outside of it for the output");
+    refused("config.json", ".", "config.json: is the file config.json of the input ., expected another name for the output");
+    accepted("new", ".", "a new name there");
     accepted("../new", ".", "above it");
     ok(chdir("..") == 0, "out again");
 }
