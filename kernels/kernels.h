@@ -48,6 +48,10 @@ struct matmul {
     int64_t ldc;
     float alpha, beta;
     bool round_bf16;
+    /* Host, n_cuts + 1 ascending, from 0 to K; NULL: none. The sums of the steps cuts[i] .. cuts[i + 1] - 1 are made apart and added to C
+     * in order: with beta 1, C is then the same bits whether the parts come in one call or in several. */
+    const int64_t *cuts;
+    int n_cuts;
 };
 
 #define MATMUL_FEW_ROWS 16

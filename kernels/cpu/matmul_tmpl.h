@@ -86,8 +86,8 @@ static void block_product(struct block *g, float *b, int team)
 
 static void matmul_packed(const struct matmul *m)
 {
-    int64_t step = ceil_div(m->k, ceil_div(m->k, DEPTH_MAX)), width = min_i64(COLS_MAX, ceil_div(m->n, TILE_COLS) * TILE_COLS);
-    float *b = scratch_get(SCRATCH_SHARED, (size_t)(step * width + VL));
+    int64_t deepest = min_i64(m->k, DEPTH_MAX), width = min_i64(COLS_MAX, ceil_div(m->n, TILE_COLS) * TILE_COLS);
+    float *b = scratch_get(SCRATCH_SHARED, (size_t)(deepest * width + VL));
     bool small = (double)m->m * (double)m->n * (double)m->k < SMALL_PRODUCT;
     int team = small ? 1 : omp_get_max_threads();
 #pragma omp parallel num_threads(team)
@@ -96,11 +96,16 @@ static void matmul_packed(const struct matmul *m)
                           .b_kind = load_kind_of(m->b.type, m->round_bf16)};
         g.direct = g.a_kind == LOAD_F32 && m->a.col_stride == 1 && m->n <= 2 * TILE_COLS &&
                    (uintptr_t)m->a.data % sizeof(float) == 0;
+        const int64_t whole[] = {0, m->k}, *cuts = m->cuts ? m->cuts : whole;
         for (g.col0 = 0; g.col0 < m->n; g.col0 += COLS_MAX)
-            for (g.depth0 = 0; g.depth0 < m->k; g.depth0 += step) {
-                g.cols = min_i64(COLS_MAX, m->n - g.col0);
-                g.depth = min_i64(step, m->k - g.depth0);
-                block_product(&g, b, team);
+            for (int p = 0; p < (m->cuts ? m->n_cuts : 1); p++) {
+                int64_t part = cuts[p + 1] - cuts[p], at = 0, most = ceil_div(part, ceil_div(part, DEPTH_MAX));
+                for (; at < part; at += most) {
+                    g.depth0 = cuts[p] + at;
+                    g.cols = min_i64(COLS_MAX, m->n - g.col0);
+                    g.depth = min_i64(most, part - at);
+                    block_product(&g, b, team);
+                }
             }
     }
 }
@@ -113,7 +118,7 @@ static void matmul_nothing(const struct matmul *m)
 
 VEC bool is_few(const struct matmul *m)
 {
-    return m->m <= MATMUL_FEW_ROWS && m->b.row_stride == 1;
+    return m->m <= MATMUL_FEW_ROWS && m->b.row_stride == 1 && !m->cuts;
 }
 
 VEC bool is_together(const struct matmul *m)

@@ -31,10 +31,13 @@ static void matmul_ref(const struct matmul *m)
             for (int64_t k = 0; k < depth; k++)
                 b[k] = mat_get(&m->b, k, j, m->round_bf16);
             for (int64_t i = 0; i < rows; i++) {
-                float sum = 0, *c = &m->c[i * m->ldc + j];
-                for (int64_t k = 0; k < depth; k++)
-                    sum += a[i * depth + k] * b[k];
-                *c = m->beta == 0 ? m->alpha * sum : fmaf(m->alpha, sum, m->beta * *c);
+                float *c = &m->c[i * m->ldc + j];
+                for (int p = 0; p < (m->cuts ? m->n_cuts : 1); p++) {
+                    float sum = 0;
+                    for (int64_t k = m->cuts ? m->cuts[p] : 0; k < (m->cuts ? m->cuts[p + 1] : depth); k++)
+                        sum += a[i * depth + k] * b[k];
+                    *c = p == 0 && m->beta == 0 ? m->alpha * sum : fmaf(m->alpha, sum, *c);
+                }
             }
         }
         free(b);

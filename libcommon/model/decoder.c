@@ -220,6 +220,8 @@ static int begin(struct decoder *d, const struct batch *b, bool dropout, uint64_
     p->seed = seed;
     p->step = step;
     p->row0 = b->row0;
+    p->cuts = b->start;
+    p->n_cuts = b->n_seq;
     p->rows = NULL;
     for (int s = 0; s < b->n_seq; s++)
         d->seq[s] = (struct attention_seq){

@@ -70,8 +70,10 @@ static void chunk_backward(struct decoder *d, int64_t count, int64_t n)
     int64_t c = m->config.hidden;
     bool body = decoder_trains_body(d);
     d->work.pass.rows = h->host_rows;
+    d->work.pass.cuts = NULL;
     linear_backward(&d->work.pass, &m->head, body || m->norm.pw ? h->dxn : NULL, false, h->scores, h->xn, h->low, n);
     d->work.pass.rows = NULL;
+    d->work.pass.cuts = d->batch->start;
     if (!body && !m->norm.pw)
         return;
     m->k->rmsnorm_backward(h->xn, c, false, m->norm.pw ? m->norm.pw->grad : NULL, h->dxn, c, h->x, c, m->norm.weight, false,

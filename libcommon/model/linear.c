@@ -62,6 +62,13 @@ static void multiply(const struct linear_pass *p, int64_t m, int64_t n, int64_t 
     p->k->matmul(&mm, 1);
 }
 
+/* c (m, n) += alpha times a sum over the batch's rows, sample by sample. */
+static void accumulate(const struct linear_pass *p, int64_t m, int64_t n, int64_t rows, struct mat a, struct mat b, float *c, float alpha)
+{
+    struct matmul mm = {m, n, p->cuts ? p->cuts[p->n_cuts] : rows, a, b, c, n, alpha, 1, p->bf16, p->cuts, p->n_cuts};
+    p->k->matmul(&mm, 1);
+}
+
 static bool drops(const struct linear_pass *p, const struct lora *a)
 {
     return p->dropout && is_trained(a) && a->dropout > 0;
@@ -142,11 +149,10 @@ static void backward_pair(const struct linear_pass *p, const struct linear *l, c
 {
     multiply(p, n, a->rank, l->out, rows_of(dy, DTYPE_F32, l->out), rows_of(a->b, DTYPE_F32, a->rank), g, a->scale, 0);
     if (a->pb)
-        multiply(p, l->out, a->rank, n, transposed(dy, DTYPE_F32, l->out), rows_of(h, DTYPE_F32, a->rank),
-                 a->pb->grad, a->scale, 1);
+        accumulate(p, l->out, a->rank, n, transposed(dy, DTYPE_F32, l->out), rows_of(h, DTYPE_F32, a->rank), a->pb->grad, a->scale);
     if (a->pa)
-        multiply(p, a->rank, l->in, n, transposed(g, DTYPE_F32, a->rank),
-                 rows_of(pair_input(p, a, x, n, l->in), DTYPE_F32, l->in), a->pa->grad, 1, 1);
+        accumulate(p, a->rank, l->in, n, transposed(g, DTYPE_F32, a->rank),
+                   rows_of(pair_input(p, a, x, n, l->in), DTYPE_F32, l->in), a->pa->grad, 1);
 }
 
 static void backward_pair_input(const struct linear_pass *p, const struct linear *l, const struct lora *a, float *dx,

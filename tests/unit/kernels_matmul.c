@@ -188,6 +188,25 @@ static void test_list(const struct level *l)
     ok(same, "matmul %s: products of a list have the bits of each alone", l->name);
 }
 
+/* Sums of parts: right, and the same bits in one call and in two. */
+static void test_cuts(const struct level *l, int64_t rows, int64_t cols, enum lay b_lay)
+{
+    static const int64_t cuts[] = {0, 1, 70, 400, 1100}, rest[] = {0, 330, 1030};
+    struct factor a = factor_new(rows, 1100, COLUMNS, DTYPE_F32, 1), b = factor_new(1100, cols, b_lay, DTYPE_F32, 2);
+    float *one = block_new(rows * cols, 3), *two = block_copy(one, rows * cols);
+    struct matmul m = {rows, cols, 1100, a.mat, b.mat, one, cols, 1, 1, false, cuts, 4};
+    ok(product_agrees(l, m), "matmul %s: %dx%d summed in parts", l->name, (int)rows, (int)cols);
+    l->k.matmul(&m, 1);
+    m.c = two, m.k = 70, m.n_cuts = 2;
+    l->k.matmul(&m, 1);
+    m.k = 1030, m.cuts = rest;
+    m.a.data = (const float *)m.a.data + 70 * m.a.col_stride;
+    m.b.data = (const float *)m.b.data + 70 * m.b.row_stride;
+    l->k.matmul(&m, 1);
+    ok(!memcmp(one, two, (size_t)(rows * cols) * sizeof *one), "matmul %s: %dx%d, the same bits in two calls", l->name, (int)rows, (int)cols);
+    block_free(one), block_free(two), free(a.memory), free(b.memory);
+}
+
 /* The specification itself against a product worked by hand. */
 static void test_spec(void)
 {
@@ -212,6 +231,9 @@ int main(void)
         test_depths(l);
         test_wide_output(l);
         test_list(l);
+        test_cuts(l, 40, 16, ROWS);
+        test_cuts(l, 7, 97, ROWS);
+        test_cuts(l, 7, 20, COLUMNS);
         test_bits(l, COLUMNS, DTYPE_BF16, 45);
         test_bits(l, ROWS, DTYPE_F32, 130);
         test_bits(l, COLUMNS, DTYPE_F32, 16);
