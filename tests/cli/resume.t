@@ -182,7 +182,10 @@ for program in lora-train full-train; do
         $step -o $program-$rows --rows $rows train.tok
         ok "$program: a step cut into parts of $rows rows" alike $program-whole $program-$rows
     done
-    not_ok 'cut apart, the rounding differs' cmp -s $program-whole/checkpoint-1/optimizer.safetensors $program-1/checkpoint-1/optimizer.safetensors
+    case $program in
+    lora-train) ok 'the bits are the same' cmp $program-whole/checkpoint-1/optimizer.safetensors $program-1/checkpoint-1/optimizer.safetensors ;;
+    *) not_ok 'cut apart, the rounding differs' cmp -s $program-whole/checkpoint-1/optimizer.safetensors $program-1/checkpoint-1/optimizer.safetensors ;;
+    esac
     $step -o $program-again --recompute layer train.tok
     ok "$program: --recompute gives the same bytes" cmp $program-whole/checkpoint-1/optimizer.safetensors $program-again/checkpoint-1/optimizer.safetensors
 done
