@@ -1,5 +1,6 @@
-/* y = x W^T for few rows of x: W passes by once, in its stored type, and each element of y is a dot product with two vectors of running sums, which take turns.
- * The sums of an element run over k in order, whatever tile it is computed in: a row's bits do not depend on its neighbours. */
+/* y = x W^T for few rows of x: W passes by once, in its stored type, and each element of y is a dot product with two vectors of
+ * running sums, which take turns. The sums of an element run over k in order, whatever tile it is computed in: a row's bits do
+ * not depend on its neighbours. */
 #ifndef KERNELS_CPU_FEW_TMPL_H
 #define KERNELS_CPU_FEW_TMPL_H
 
