@@ -10,8 +10,8 @@ for source in "$ROOT"/tests/fuzz/fuzz_*.c; do
     ok "$name has a corpus" test -d "$corpus"
     for input in "$corpus"/*; do
         [ -f "$input" ] || continue
-        timeout 20 "$target" "$input" >log 2>&1 || note "$(basename "$input"): $(tail -3 log)" >>failed
+        timeout 20 "$target" "$input" >log 2>&1 || note "$(basename "$input"): $(tail -3 log)" 2>>failed
     done
-    if [ -s failed ]; then report 1 "$name survives its corpus"; cat failed; rm failed; else report 0 "$name survives its corpus"; fi
+    if [ -s failed ]; then report 1 "$name survives its corpus"; cat failed >&2; rm failed; else report 0 "$name survives its corpus"; fi
 done
 finish

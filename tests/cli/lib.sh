@@ -40,8 +40,8 @@ report() { # RESULT WHAT, where RESULT is 0 for good
     return "$1"
 }
 
-note() {
-    printf '%s\n' "$*" | sed 's/^/# /'
+note() { # on stderr, which prove(1) shows
+    printf '%s\n' "$*" | sed 's/^/# /' >&2
 }
 
 ok() {
