@@ -84,7 +84,7 @@ demo: all
 	@BUILD='$(CURDIR)/$B' MODEL='$(MODEL)' DATA='$(DATA)' sh pipelines/demo.sh
 
 # MODEL=dir measures that model; PEER_PYTHON=path a python whose packages do the same work.
-bench: all tests $B/tests/bench/kernels
+bench: all tests $B/tests/bench/kernels $B/tests/bench/tokenizer
 	@BUILD='$(CURDIR)/$B' MODEL='$(MODEL)' sh tests/bench/bench.sh
 
 fuzz:

@@ -19,6 +19,22 @@ struct tokenizer_scratch { /* what one thread needs to encode with one tokenizer
 
 /* --- opening --- */
 
+static bool is_mark(const char *s, size_t len)
+{
+    return len == MARK_LEN && !memcmp(s, MARK, MARK_LEN);
+}
+
+/* As sentencepiece's vocabularies have it: a mark before the text or not, marks in place of blanks, nothing that cuts words. */
+static bool is_marked(const struct tokenizer *t)
+{
+    const struct normal_step *n = t->normalizer.steps, *last = t->normalizer.n ? &n[t->normalizer.n - 1] : NULL;
+    bool prepend = t->normalizer.n == 2 && n->kind == NORMAL_PREPEND && is_mark(n->content, n->content_len);
+    if (t->pre.n || t->added.normalized.n || t->bpe.byte_words || !t->bpe.cuts.joined || t->bpe.ignore_merges || !last || t->normalizer.n != (prepend ? 2 : 1))
+        return false;
+    return last->kind == NORMAL_REPLACE && last->pattern.kind == MATCH_LITERAL && last->pattern.len == 1 && last->pattern.text[0] == ' ' &&
+           is_mark(last->content, last->content_len);
+}
+
 /* The byte-level step turns bytes into letters only for the vocabulary's sake: when it is the last thing that happens to a
  * word, the vocabulary is turned into bytes instead. */
 static void choose_words(struct tokenizer *t)
@@ -33,6 +49,8 @@ static void choose_words(struct tokenizer *t)
     bpe_prepare(&t->bpe);
     if (t->bpe.byte_words)
         last->to_letters = false;
+    pre_tokenizer_prepare(&t->pre);
+    t->marked = is_marked(t);
 }
 
 static void mark_skipped(struct added *a)
@@ -90,22 +108,13 @@ void tokenizer_close(struct tokenizer *t)
 
 /* --- lists --- */
 
-static void grow_list(struct token_list *l)
+void token_list_grow(struct token_list *l, size_t n)
 {
     size_t cap = l->cap;
-    l->ids = mem_grow(l->ids, &cap, l->n + 1, sizeof *l->ids);
+    l->ids = mem_grow(l->ids, &cap, l->n + n, sizeof *l->ids);
     l->start = mem_array(l->start, cap, sizeof *l->start);
     l->end = mem_array(l->end, cap, sizeof *l->end);
     l->cap = cap;
-}
-
-void token_list_add(struct token_list *l, uint32_t id, uint32_t start, uint32_t end)
-{
-    if (l->n == l->cap)
-        grow_list(l);
-    l->ids[l->n] = id;
-    l->start[l->n] = start;
-    l->end[l->n++] = end;
 }
 
 void token_list_clear(struct token_list *l)
@@ -151,23 +160,57 @@ static struct tokenizer_scratch *scratch_for(const struct tokenizer *t, struct t
 
 /* --- encoding --- */
 
+static int encode_direct(const struct tokenizer *t, struct tokenizer_scratch *s, const struct text_view *v, struct token_list *out, struct err *e)
+{
+    const uint8_t *classes = unicode_classes();
+    for (size_t i = 0, end; i < v->len; i = end) {
+        size_t stop = t->pre.cut_digits ? pre_next_numeric(classes, v->s, i, v->len) : v->len;
+        for (; i < stop; i = end) {
+            end = t->pre.direct(classes, v->s, stop, i);
+            if (bpe_encode(&t->bpe, s->bpe, v, i, end, out, e))
+                return -1;
+        }
+        end = i;
+        if (i < v->len && (utf8_next(v->s, v->len, &end), bpe_encode(&t->bpe, s->bpe, v, i, end, out, e)))
+            return -1;
+    }
+    return bpe_flush(&t->bpe, s->bpe, v, out, e);
+}
+
 static int encode_text(const struct tokenizer *t, struct tokenizer_scratch *s, struct text_view v, struct token_list *out, struct err *e)
 {
+    if (t->pre.direct)
+        return encode_direct(t, s, &v, out, e);
     if (pre_tokenizer_run(&t->pre, &v, &s->pre, e))
         return -1;
     for (size_t i = 0; i < s->pre.pieces[0].n; i++) {
         struct piece p = s->pre.pieces[0].items[i];
-        struct text_view word = view_part(&v, p.start, p.end);
-        if (bpe_encode(&t->bpe, s->bpe, &word, out, e))
+        if (bpe_encode(&t->bpe, s->bpe, &v, p.start, p.end, out, e))
             return -1;
     }
-    return 0;
+    return bpe_flush(&t->bpe, s->bpe, &v, out, e);
+}
+
+/* Up to its first cut the text goes the long way when a mark is put before it. */
+static int encode_marked(const struct tokenizer *t, struct tokenizer_scratch *s, const struct text_view *v, struct token_list *out, struct err *e)
+{
+    size_t first = 0;
+    if (t->normalizer.n == 2 && v->len) {
+        first = cuts_next(&t->bpe.cuts, v->s, 0, v->len, MARK_POINT);
+        struct text_view start = view_part(v, 0, first);
+        if (normalizer_run(&t->normalizer, &start, s->normal, e) || bpe_encode(&t->bpe, s->bpe, &start, 0, start.len, out, e) ||
+            bpe_flush(&t->bpe, s->bpe, &start, out, e))
+            return -1;
+    }
+    return bpe_encode_marked(&t->bpe, s->bpe, v, first, v->len, out, e) || bpe_flush(&t->bpe, s->bpe, v, out, e) ? -1 : 0;
 }
 
 struct job { const struct text_range *plain; size_t n_plain; };
 
 static int encode_normalized(const struct tokenizer *t, struct tokenizer_scratch *s, struct text_view v, const struct job *job, struct token_list *out, struct err *e)
 {
+    if (t->marked)
+        return encode_marked(t, s, &v, out, e);
     if (normalizer_run(&t->normalizer, &v, s->normal, e))
         return -1;
     if (!t->added.normalized.n)

@@ -108,6 +108,12 @@ static void fill_set(struct added_set *set, const struct added *a, bool normaliz
         set->sorted[set->n++] = &a->tokens[i];
         set->first[(unsigned char)a->tokens[i].shown[0]] = true;
     }
+    int kinds = 0;
+    for (int byte = 0; byte < 256; byte++) {
+        kinds += set->first[byte];
+        if (set->first[byte])
+            set->only = kinds == 1 ? byte : -1;
+    }
     qsort(set->sorted, set->n, sizeof *set->sorted, by_shown);
 }
 
@@ -237,6 +243,18 @@ static bool touches(const struct text_view *v, size_t start, size_t end, const s
     return low < n && ranges[low].start < to;
 }
 
+/* Where a token may start, from i on. */
+static size_t next_start(const struct added_set *set, const char *s, size_t i, size_t len)
+{
+    if (set->only >= 0) {
+        const char *hit = memchr(s + i, set->only, len - i);
+        return hit ? (size_t)(hit - s) : len;
+    }
+    while (i < len && !set->first[(unsigned char)s[i]])
+        i++;
+    return i;
+}
+
 static void add_segment(struct segments *out, size_t start, size_t end, uint32_t id)
 {
     out->items = mem_grow(out->items, &out->cap, out->n + 1, sizeof *out->items);
@@ -250,8 +268,8 @@ void added_split(const struct added_set *set, const struct text_view *v, const s
 {
     size_t done = 0;
     out->n = 0;
-    for (size_t i = 0; set->n && i < v->len;) {
-        const struct added_token *a = set->first[(unsigned char)v->s[i]] ? longest_at(set, v->s + i, v->len - i) : NULL;
+    for (size_t i = 0; set->n && (i = next_start(set, v->s, i, v->len)) < v->len;) {
+        const struct added_token *a = longest_at(set, v->s + i, v->len - i);
         if (!a) {
             i++;
             continue;

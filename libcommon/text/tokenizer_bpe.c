@@ -12,7 +12,8 @@
 struct bpe_work *bpe_work_new(void)
 {
     struct bpe_work *w = mem_zalloc(1, sizeof *w);
-    w->cache = mem_zalloc(WORD_CACHE_ENTRIES, sizeof *w->cache);
+    w->cache = mem_zalloc((size_t)1 << WORD_SHORT_BITS, sizeof *w->cache);
+    w->long_cache = mem_zalloc((size_t)1 << WORD_LONG_BITS, sizeof *w->long_cache);
     return w;
 }
 
@@ -21,6 +22,7 @@ void bpe_work_free(struct bpe_work *w)
     if (!w)
         return;
     free(w->cache);
+    free(w->long_cache);
     free(w->id);
     free(w->at);
     free(w->rank);
@@ -28,6 +30,7 @@ void bpe_work_free(struct bpe_work *w)
     free(w->previous);
     free(w->heap);
     buf_release(&w->spelled);
+    buf_release(&w->marked);
     free(w);
 }
 
@@ -164,16 +167,21 @@ static void merge_all(const struct bpe *b, struct bpe_work *w)
 
 /* --- symbols of a word --- */
 
+/* A byte that is no token vanishes. */
 static void symbols_of_bytes(const struct bpe *b, struct bpe_work *w, const char *s, size_t len)
 {
     const unsigned char *p = (const unsigned char *)s;
+    size_t n = 0;
     reserve(w, len);
     for (size_t i = 0; i < len; i++) {
-        w->id[i] = b->byte_symbol[p[i]];
-        w->at[i] = (uint32_t)i;
-        w->rank[i] = i + 1 < len ? b->byte_pair[p[i] << 8 | p[i + 1]] : TOKENIZER_NONE;
+        if (b->drops_bytes && b->byte_symbol[p[i]] == TOKENIZER_NONE)
+            continue;
+        w->id[n] = b->byte_symbol[p[i]];
+        w->at[n++] = (uint32_t)i;
     }
-    w->n = len;
+    for (size_t i = 0; i < n; i++)
+        w->rank[i] = i + 1 < n ? b->byte_pair[p[w->at[i]] << 8 | p[w->at[i + 1]]] : TOKENIZER_NONE;
+    w->n = n;
 }
 
 static void add_symbol(struct bpe_work *w, uint32_t id, size_t at)
@@ -248,11 +256,12 @@ static int symbols_of_chars(const struct bpe *b, struct bpe_work *w, const char 
     return 0;
 }
 
-/* --- words --- */
+/* --- parts of words --- */
 
-static int split_word(const struct bpe *b, struct bpe_work *w, const char *s, size_t len, struct err *e)
+static int split_part(const struct bpe *b, struct bpe_work *w, const char *s, size_t len, enum part part, struct err *e)
 {
-    uint32_t whole = b->ignore_merges ? vocab_find(b->byte_words ? &b->words : &b->vocab, s, len) : TOKENIZER_NONE;
+    bool look = b->ignore_merges && part != PART;
+    uint32_t whole = look ? vocab_find(b->byte_words ? &b->words : &b->vocab, s, len) : TOKENIZER_NONE;
     if (whole != TOKENIZER_NONE) {
         w->n = 0;
         add_symbol(w, whole, 0);
@@ -266,6 +275,28 @@ static int split_word(const struct bpe *b, struct bpe_work *w, const char *s, si
     return 0;
 }
 
+/* Splits the part with its marks written out, and brings the places of the tokens back to those of the blanks. */
+static int split_marked(const struct bpe *b, struct bpe_work *w, const char *s, size_t len, struct err *e)
+{
+    size_t blanks = 0, i = 0;
+    buf_clear(&w->marked);
+    for (const char *p = s, *end = s + len, *blank; p < end; p = blank + 1) {
+        blank = memchr(p, ' ', (size_t)(end - p));
+        buf_add(&w->marked, p, (size_t)((blank ? blank : end) - p));
+        if (!blank)
+            break;
+        buf_add(&w->marked, MARK, MARK_LEN);
+    }
+    if (split_part(b, w, w->marked.data, w->marked.len, MARKED, e))
+        return -1;
+    for (size_t k = 0; k < w->n; k++) {
+        while (i + (MARK_LEN - 1) * blanks < w->at[k])
+            blanks += s[i++] == ' ';
+        w->at[k] -= (uint32_t)((MARK_LEN - 1) * blanks);
+    }
+    return 0;
+}
+
 static void add_tokens(const struct bpe_work *w, const struct text_view *v, size_t start, size_t len, struct token_list *out)
 {
     for (size_t i = 0; i < w->n; i++) {
@@ -276,58 +307,124 @@ static void add_tokens(const struct bpe_work *w, const struct text_view *v, size
     }
 }
 
-static void cached_tokens(const struct word_entry *c, const struct text_view *v, size_t start, struct token_list *out)
+/* Keeps the tokens when there are few enough and they follow each other through the part. */
+static void store(const struct bpe_work *w, const struct queued *q)
 {
-    unsigned n = word_count(c);
-    for (unsigned i = 0; i < n; i++) {
-        size_t len = c->tokens[i] >> 24;
-        token_list_add(out, c->tokens[i] & 0xFFFFFF, view_from(v, start), view_to(v, start + len - 1));
-        start += len;
+    bool is_short = q->len <= WORD_SHORT;
+    struct word_entry *e = is_short ? q->entry : NULL;
+    struct word_long_entry *l = is_short ? NULL : q->entry;
+    uint32_t tokens[WORD_LONG_TOKENS] = {0};
+    if (!w->n || w->n > (is_short ? WORD_SHORT_TOKENS : WORD_LONG_TOKENS) || w->at[0])
+        return;
+    for (size_t i = 0; i < w->n; i++) {
+        uint32_t end = i + 1 < w->n ? w->at[i + 1] : q->len;
+        if (end <= w->at[i])
+            return;
+        tokens[i] = (end - w->at[i]) << 24 | w->id[i];
     }
+    memcpy(is_short ? e->key : l->key, q->key.bytes, is_short ? sizeof e->key : sizeof l->key);
+    memcpy(is_short ? e->tokens : l->tokens, tokens, is_short ? sizeof e->tokens : sizeof l->tokens);
 }
 
-static int encode_word(const struct bpe *b, struct bpe_work *w, const struct text_view *v, size_t start, size_t len, struct token_list *out, struct err *e)
+/* A part that the cache does not have. */
+static __attribute__((noinline)) int encode_new(const struct bpe *b, struct bpe_work *w, const struct text_view *v, const struct queued *q,
+                                                struct token_list *out, struct err *e)
 {
-    const char *s = v->s + start;
-    if (len > WORD_CACHE_KEY) {
-        if (split_word(b, w, s, len, e))
-            return -1;
-        add_tokens(w, v, start, len, out);
-        return 0;
-    }
-    struct word_key key = word_key(s, len);
-    struct word_entry *c = &w->cache[word_slot(key)];
-    if (word_matches(c, key)) {
-        cached_tokens(c, v, start, out);
-        return 0;
-    }
-    if (split_word(b, w, s, len, e))
+    const char *s = v->s + q->start;
+    if (q->part == MARKED ? split_marked(b, w, s, q->len, e) : split_part(b, w, s, q->len, q->part, e))
         return -1;
-    add_tokens(w, v, start, len, out);
-    bool fits = w->n > 0 && w->n <= WORD_CACHE_TOKENS && w->at[0] == 0;
-    for (size_t i = 1; i < w->n && fits; i++)
-        fits = w->at[i] > w->at[i - 1];
-    if (fits)
-        word_store(c, key, w->id, w->at, (unsigned)w->n, len);
+    add_tokens(w, v, q->start, q->len, out);
+    if (q->entry)
+        store(w, q);
     return 0;
 }
 
-static size_t next_mark(const char *s, size_t i, size_t len)
+/* The tokens of the part in the cache, NULL when it is not there. */
+static inline const uint32_t *find_cached(const struct queued *q)
 {
-    static const char mark[] = "\xE2\x96\x81";
-    while (i + 3 <= len && !memcmp(s + i, mark, 3))
-        i += 3;
-    const char *hit = i < len ? memmem(s + i, len - i, mark, 3) : NULL;
-    return hit ? (size_t)(hit - s) : len;
+    const uint64_t *k = q->key.bytes;
+    if (q->len <= WORD_SHORT) {
+        const struct word_entry *c = q->entry;
+        return c->key[0] == k[0] && c->key[1] == k[1] ? c->tokens : NULL;
+    }
+    const struct word_long_entry *c = q->entry;
+    return c && c->key[0] == k[0] && c->key[1] == k[1] && c->key[2] == k[2] && c->key[3] == k[3] ? c->tokens : NULL;
 }
 
-int bpe_encode(const struct bpe *b, struct bpe_work *w, const struct text_view *v, struct token_list *out, struct err *e)
+static inline void add_cached(const uint32_t *tokens, const struct text_view *v, size_t at, size_t end, struct token_list *out)
 {
-    if (!b->cut_at_marks)
-        return v->len ? encode_word(b, w, v, 0, v->len, out, e) : 0;
-    for (size_t i = 0, end; i < v->len; i = end) {
-        end = next_mark(v->s, i, v->len);
-        if (encode_word(b, w, v, i, end - i, out, e))
+    token_list_room(out, WORD_LONG_TOKENS);
+    for (size_t i = 0; at < end; i++) {
+        size_t next = at + (tokens[i] >> 24);
+        out->ids[out->n] = tokens[i] & 0xFFFFFF;
+        out->start[out->n] = view_from(v, at);
+        out->end[out->n++] = view_to(v, next - 1);
+        at = next;
+    }
+}
+
+int bpe_flush(const struct bpe *b, struct bpe_work *w, const struct text_view *v, struct token_list *out, struct err *e)
+{
+    unsigned n = w->queued;
+    w->queued = 0;
+    for (unsigned i = 0; i < n; i++) {
+        const struct queued *q = &w->queue[i];
+        const uint32_t *tokens = find_cached(q);
+        if (tokens)
+            add_cached(tokens, v, q->start, q->start + q->len, out);
+        else if (encode_new(b, w, v, q, out, e))
+            return -1;
+    }
+    return 0;
+}
+
+static inline int encode_part(const struct bpe *b, struct bpe_work *w, const struct text_view *v, size_t start, size_t len, enum part part,
+                              struct token_list *out, struct err *e)
+{
+    struct queued *q = &w->queue[w->queued++];
+    bool differs = part == PART && b->ignore_merges;
+    q->start = (uint32_t)start;
+    q->len = (uint32_t)len;
+    q->part = part;
+    q->entry = NULL;
+    if (len <= WORD_SHORT) {
+        word_key_short(&q->key, v->s + start, len, v->len - start, differs);
+        q->entry = word_place(w, &q->key);
+        __builtin_prefetch(q->entry);
+    } else if (len <= WORD_LONG) {
+        word_key_long(&q->key, v->s + start, len, differs);
+        q->entry = word_long_place(w, &q->key);
+        __builtin_prefetch(q->entry);
+    }
+    return w->queued == QUEUE ? bpe_flush(b, w, v, out, e) : 0;
+}
+
+/* --- words --- */
+
+/* Words of scripts whose characters have three bytes are seldom met again whole. */
+static inline bool is_wide(const char *s, size_t len)
+{
+    return (unsigned char)s[0] >= 0xE0 || (len > 1 && (unsigned char)s[1] >= 0xE0);
+}
+
+int bpe_encode(const struct bpe *b, struct bpe_work *w, const struct text_view *v, size_t start, size_t end, struct token_list *out, struct err *e)
+{
+    size_t len = end - start;
+    if (!b->cuts.joined || (b->byte_words && len <= WORD_SHORT && !is_wide(v->s + start, len)))
+        return len ? encode_part(b, w, v, start, len, WORD, out, e) : 0;
+    for (size_t i = start, next; i < end; i = next) {
+        next = cuts_next(&b->cuts, v->s, i, end, ' ');
+        if (encode_part(b, w, v, i, next - i, next - i < len ? PART : WORD, out, e))
+            return -1;
+    }
+    return 0;
+}
+
+int bpe_encode_marked(const struct bpe *b, struct bpe_work *w, const struct text_view *v, size_t start, size_t end, struct token_list *out, struct err *e)
+{
+    for (size_t i = start, next; i < end; i = next) {
+        next = cuts_next(&b->cuts, v->s, i, end, MARK_POINT);
+        if (encode_part(b, w, v, i, next - i, MARKED, out, e))
             return -1;
     }
     return 0;

@@ -6,18 +6,9 @@
 #include "text/tokenizer_bpe.h"
 #include "text/utf8.h"
 
-/* The usual byte-level model: all 256 letters are tokens and nothing is glued to words. Its tokens that are spelled in the
- * alphabet get their bytes; all others can never come out of a word of letters. */
-static void prepare_bytes(struct bpe *b)
+/* The tokens that are spelled in the byte-level alphabet, as bytes; all others can never come out of a word of letters. */
+static void add_words(struct bpe *b)
 {
-    for (unsigned byte = 0; byte < 256; byte++) {
-        char letter[4];
-        b->byte_symbol[byte] = vocab_find(&b->vocab, letter, (size_t)utf8_put(letter, byte_letter((unsigned char)byte)));
-        if (b->byte_symbol[byte] == TOKENIZER_NONE)
-            b->byte_words = false;
-    }
-    if (!b->byte_words)
-        return;
     struct buf bytes = BUF_INIT;
     for (uint32_t id = 0; id < b->vocab.size; id++) {
         struct token_ref ref = b->vocab.tokens[id];
@@ -26,9 +17,28 @@ static void prepare_bytes(struct bpe *b)
             vocab_add(&b->words, buf_str(&bytes), bytes.len, id);
     }
     buf_release(&bytes);
+}
+
+/* The usual byte-level model: the letters of bytes are tokens and nothing is glued to words. Letters that are none vanish from words unless
+ * something is to stand for them. */
+static void prepare_bytes(struct bpe *b)
+{
+    for (unsigned byte = 0; byte < 256; byte++) {
+        char letter[4];
+        b->byte_symbol[byte] = vocab_find(&b->vocab, letter, (size_t)utf8_put(letter, byte_letter((unsigned char)byte)));
+        b->drops_bytes |= b->byte_symbol[byte] == TOKENIZER_NONE;
+    }
+    if (b->drops_bytes && (b->unk_token || b->byte_fallback))
+        b->byte_words = false;
+    if (!b->byte_words)
+        return;
+    if (b->ignore_merges)
+        add_words(b);
     b->byte_pair = mem_array(NULL, 65536, sizeof *b->byte_pair);
-    for (unsigned pair = 0; pair < 65536; pair++)
-        b->byte_pair[pair] = merges_rank(&b->merges, b->byte_symbol[pair >> 8], b->byte_symbol[pair & 255]);
+    for (unsigned pair = 0; pair < 65536; pair++) {
+        uint32_t left = b->byte_symbol[pair >> 8], right = b->byte_symbol[pair & 255];
+        b->byte_pair[pair] = left == TOKENIZER_NONE || right == TOKENIZER_NONE ? TOKENIZER_NONE : merges_rank(&b->merges, left, right);
+    }
 }
 
 static void prepare_chars(struct bpe *b)
@@ -51,37 +61,6 @@ static void prepare_chars(struct bpe *b)
     }
 }
 
-static bool drops_characters(const struct bpe *b)
-{
-    if (b->unk != TOKENIZER_NONE)
-        return false;
-    for (int byte = 0; byte < 256; byte++)
-        if (!b->byte_fallback || b->byte_symbol[byte] == TOKENIZER_NONE)
-            return true;
-    return false;
-}
-
-/* No rule makes a token in which U+2581 follows another character: then no merge ever crosses such a place, and words may
- * be cut there. The mark itself must be a token, so that what is unknown before it ends at it in any case, and no character
- * may vanish, so that what looks apart is apart. */
-static bool can_cut(const struct bpe *b)
-{
-    if (b->byte_words || drops_characters(b) || b->prefix_len || b->suffix_len || b->ignore_merges || b->char_symbol[0x2581] == TOKENIZER_NONE)
-        return false;
-    for (uint32_t rule = 0; rule < b->merges.n; rule++) {
-        struct token_ref ref = b->vocab.tokens[b->merges.result[rule]];
-        const char *s = b->vocab.pool.data + ref.at;
-        bool other = false;
-        for (size_t i = 0; i < ref.len;) {
-            bool mark = utf8_next(s, ref.len, &i) == 0x2581;
-            if (mark && other)
-                return false;
-            other = !mark;
-        }
-    }
-    return true;
-}
-
 void bpe_prepare(struct bpe *b)
 {
     b->unk = b->unk_token ? vocab_find(&b->vocab, b->unk_token, b->unk_len) : TOKENIZER_NONE;
@@ -91,7 +70,7 @@ void bpe_prepare(struct bpe *b)
         prepare_bytes(b);
     if (!b->byte_words)
         prepare_chars(b);
-    b->cut_at_marks = can_cut(b);
+    cuts_prepare(&b->cuts, b);
 }
 
 void bpe_release(struct bpe *b)
@@ -99,6 +78,7 @@ void bpe_release(struct bpe *b)
     vocab_release(&b->vocab);
     vocab_release(&b->words);
     merges_release(&b->merges);
+    cuts_release(&b->cuts);
     free(b->unk_token);
     free(b->prefix);
     free(b->suffix);

@@ -15,9 +15,13 @@
 #include <jansson.h>
 
 #include "text/tokenizer.h"
+#include "text/tokenizer_cut.h"
 #include "text/unicode.h"
 
 #define TOKENIZER_NONE UINT32_MAX
+#define MARK "\xE2\x96\x81" /* U+2581, which stands for blanks in vocabularies made by sentencepiece */
+#define MARK_LEN 3
+#define MARK_POINT 0x2581
 #define TOKENIZER_MAX_TEXT ((size_t)1 << 30) /* bytes of one text */
 #define TOKENIZER_MAX_ID ((uint64_t)1 << 24)
 
@@ -198,10 +202,19 @@ struct pre_step {
     bool to_letters;     /* ByteLevel: write letters for bytes (not for byte words) */
 };
 
-struct pre_tokenizer { struct pre_step *steps; size_t n; };
+struct pre_tokenizer {
+    struct pre_step *steps;
+    size_t n;
+    pattern_match *direct; /* all that the steps do is to cut at this pattern's matches, and before that, with cut_digits, */
+    bool cut_digits;       /* around every single numeric character */
+};
 
 int pre_tokenizer_parse(struct pre_tokenizer *p, const json_t *json, const char *place, struct err *e) MUST_CHECK;
 void pre_tokenizer_release(struct pre_tokenizer *p);
+void pre_tokenizer_prepare(struct pre_tokenizer *p); /* finds `direct`, when all steps are settled */
+
+/* Start of the next numeric character, or len. */
+size_t pre_next_numeric(const uint8_t *classes, const char *s, size_t i, size_t len);
 
 struct pre_work { /* scratch */
     struct aligned text[2];
@@ -215,10 +228,11 @@ int pre_tokenizer_run(const struct pre_tokenizer *p, struct text_view *v, struct
 
 struct bpe {
     struct vocab vocab;           /* as spelled in the file */
-    struct vocab words;           /* byte words: the same tokens as bytes, where they are of the alphabet */
+    struct vocab words;           /* byte words with ignore_merges: the same tokens as bytes, where they are of the alphabet */
     struct merges merges;
     bool byte_words, fuse_unk, byte_fallback, ignore_merges;
-    bool cut_at_marks;            /* no rule joins a character with a following U+2581: words may be cut there */
+    bool drops_bytes;             /* byte words: not all bytes are tokens; the others vanish */
+    struct cuts cuts;
     char *unk_token, *prefix, *suffix; /* NULL: none */
     size_t unk_len, prefix_len, suffix_len;
     uint32_t unk;                 /* TOKENIZER_NONE: none, or not in the vocabulary */
@@ -231,7 +245,13 @@ struct bpe_work; /* scratch: symbols, heap, word cache */
 
 void bpe_prepare(struct bpe *b); /* after vocabulary and merges are in */
 void bpe_release(struct bpe *b);
-int bpe_encode(const struct bpe *b, struct bpe_work *w, const struct text_view *v, struct token_list *out, struct err *e) MUST_CHECK;
+/* Encodes the word v[start..end). What comes out may lie in `w` until bpe_flush(); all words up to it are of the same view. After an error it
+ * holds nothing. */
+int bpe_encode(const struct bpe *b, struct bpe_work *w, const struct text_view *v, size_t start, size_t end, struct token_list *out, struct err *e) MUST_CHECK;
+/* The same for text in which every blank stands for U+2581, and which may be cut at `start` and `end`. */
+int bpe_encode_marked(const struct bpe *b, struct bpe_work *w, const struct text_view *v, size_t start, size_t end, struct token_list *out,
+                      struct err *e) MUST_CHECK;
+int bpe_flush(const struct bpe *b, struct bpe_work *w, const struct text_view *v, struct token_list *out, struct err *e) MUST_CHECK;
 struct bpe_work *bpe_work_new(void);
 void bpe_work_free(struct bpe_work *w);
 
@@ -249,6 +269,7 @@ struct added_set {
     const struct added_token **sorted; /* by the bytes searched */
     size_t n;
     bool first[256];
+    int only; /* the one byte that all begin with, -1: there are several */
 };
 
 struct added {
@@ -264,6 +285,7 @@ struct tokenizer {
     struct added added;
     struct normalizer normalizer;
     struct pre_tokenizer pre;
+    bool marked;              /* the normalizer writes U+2581 for blanks and before the text, and nothing else happens to it */
     struct decoder *decoder;  /* NULL: none */
     uint32_t *before, *after; /* what the post-processor puts around the text */
     size_t n_before, n_after;
@@ -302,6 +324,20 @@ int field_bool_or(const json_t *o, const char *key, bool fallback, const char *p
 int field_text(const json_t *o, const char *key, const char *place, bool required, char **out, size_t *len, struct err *e) MUST_CHECK;
 const char *field_type(const json_t *o, const char *place, struct err *e); /* "type" of a tagged object, NULL on error */
 
-void token_list_add(struct token_list *l, uint32_t id, uint32_t start, uint32_t end);
+void token_list_grow(struct token_list *l, size_t n);
+
+static inline void token_list_room(struct token_list *l, size_t n) /* for n more */
+{
+    if (l->cap - l->n < n)
+        token_list_grow(l, n);
+}
+
+static inline void token_list_add(struct token_list *l, uint32_t id, uint32_t start, uint32_t end)
+{
+    token_list_room(l, 1);
+    l->ids[l->n] = id;
+    l->start[l->n] = start;
+    l->end[l->n++] = end;
+}
 
 #endif

@@ -7,32 +7,34 @@
 
 enum kind { OTHER, LETTER, NUMBER, SPACE };
 
-static inline enum kind kind_of(const uint8_t *classes, uint32_t c)
-{
-    unsigned category = classes[c] & UNICODE_CATEGORY;
-    if (UNICODE_L >> category & 1)
-        return LETTER;
-    if (UNICODE_N >> category & 1)
-        return NUMBER;
-    if (UNICODE_Z >> category & 1)
-        return SPACE;
-    return category == UNICODE_CC && ((c >= 9 && c <= 13) || c == 0x85) ? SPACE : OTHER;
-}
+static const uint8_t ascii_kind[128] = {['\t' ... '\r'] = SPACE, [' '] = SPACE, ['0' ... '9'] = NUMBER, ['A' ... 'Z'] = LETTER, ['a' ... 'z'] = LETTER};
+
+static const uint8_t category_kind[UNICODE_CATEGORY + 1] = {
+    [UNICODE_LU] = LETTER, [UNICODE_LL] = LETTER, [UNICODE_LT] = LETTER, [UNICODE_LM] = LETTER, [UNICODE_LO] = LETTER, [UNICODE_ND] = NUMBER,
+    [UNICODE_NL] = NUMBER, [UNICODE_NO] = NUMBER, [UNICODE_ZS] = SPACE, [UNICODE_ZL] = SPACE, [UNICODE_ZP] = SPACE};
 
 struct text { const uint8_t *classes; const char *s; size_t len; };
 
 static inline uint32_t char_at(const struct text *t, size_t i, size_t *next)
 {
-    unsigned char b = (unsigned char)t->s[i];
-    if (b < 0x80)
-        return *next = i + 1, b;
     *next = i;
     return utf8_next(t->s, t->len, next);
 }
 
+/* Of a character beyond ASCII: out of the way of the loops over ASCII. */
+static __attribute__((noinline)) enum kind wide_kind_at(const struct text *t, size_t i, size_t *next)
+{
+    uint32_t c = char_at(t, i, next);
+    return c == 0x85 ? SPACE : category_kind[t->classes[c] & UNICODE_CATEGORY];
+}
+
 static inline enum kind kind_at(const struct text *t, size_t i, size_t *next)
 {
-    return kind_of(t->classes, char_at(t, i, next));
+    unsigned char c = (unsigned char)t->s[i];
+    if (c >= 0x80)
+        return wide_kind_at(t, i, next);
+    *next = i + 1;
+    return ascii_kind[c];
 }
 
 static inline size_t run_of(const struct text *t, size_t i, enum kind kind)

@@ -192,6 +192,50 @@ int pre_tokenizer_run(const struct pre_tokenizer *p, struct text_view *v, struct
     return 0;
 }
 
+/* --- the usual case --- */
+
+static bool only_cuts(const struct pre_step *step, enum matcher_kind kind)
+{
+    bool split = step->kind == PRE_SPLIT || (step->kind == PRE_BYTE_LEVEL && step->split && !step->prefix_space && !step->to_letters);
+    return split && step->pattern.kind == kind && step->behavior == SPLIT_ISOLATED;
+}
+
+static bool does_nothing(const struct pre_step *step)
+{
+    return step->kind == PRE_BYTE_LEVEL && !step->split && !step->prefix_space && !step->to_letters;
+}
+
+void pre_tokenizer_prepare(struct pre_tokenizer *p)
+{
+    const struct pre_step *step = p->steps, *end = step + p->n;
+    bool digits = step < end && only_cuts(step, MATCH_NUMERIC);
+    step += digits;
+    if (step == end || !only_cuts(step, MATCH_KNOWN))
+        return;
+    p->direct = step->pattern.known;
+    p->cut_digits = digits;
+    for (step++; step < end; step++)
+        if (!does_nothing(step))
+            p->direct = NULL;
+}
+
+size_t pre_next_numeric(const uint8_t *classes, const char *s, size_t i, size_t len)
+{
+    for (size_t next; i < len; i = next) {
+        unsigned char c = (unsigned char)s[i];
+        next = i + 1;
+        if (c < 0x80) {
+            if (c >= '0' && c <= '9')
+                return i;
+            continue;
+        }
+        next = i;
+        if (classes[utf8_next(s, len, &next)] & UNICODE_NUMERIC)
+            return i;
+    }
+    return len;
+}
+
 /* --- from JSON --- */
 
 static int parse_behavior(struct pre_step *step, const json_t *json, const char *place, struct err *e)

@@ -78,6 +78,22 @@ result "tok-encode" "$(awk "BEGIN { print $size / 1048576 / $(cat encode) }")" M
 for i in 1 2 3; do seconds sh -c "fmt-chat -q -F text text.jsonl | tok-encode -q -m '$MODEL' -f -o text.tok"; done | median >pipe
 result "fmt-chat | tok-encode" "$(awk "BEGIN { print $size / 1048576 / $(cat pipe) }")" MiB/s
 
+# Tokenizers with one thread, where the data folder is: English, Chinese and code, the caches warm.
+data=${FINETOOLS_DATA:-$ROOT/../shared/data}
+if [ -d "$data/tokenizers" ]; then
+	field() { sed -n 's/^ *"\(instruction\|input\|output\)": "\(.*\)",*$/\2/p' "$1" | sed 's/\\n/\n/g; s/\\"/"/g'; }
+	field "$data/alpaca_en_demo.json" >english
+	field "$data/huanhuan.json" >chinese
+	cat "$ROOT"/libcommon/*/*.[ch] "$ROOT"/kernels/*/*.[ch] >code
+	for folder in "$data"/tokenizers/* "${FINETOOLS_SMOLLM2:-$data/smollm2}"; do
+		[ -f "$folder/tokenizer.json" ] || continue
+		"$BUILD/tests/bench/tokenizer" "$folder/tokenizer.json" english chinese code >encoded
+		while read -r text first again tokens sum; do
+			result "encode $text, $(basename "$folder"), 1 thread" "$again" MiB/s
+		done <encoded
+	done
+fi
+
 for i in 1 2 3; do seconds adapter-merge -q -f -m "$MODEL" -o merged --summary merge.json adapter; done | median >merge
 for i in 1 2 3; do rm -rf copy; seconds cp -r "$MODEL" copy; done | median >copied
 result "adapter-merge" "$(cat merge)" s "$(value peak_memory merge.json)" "$(awk "BEGIN { print $(cat copied) / $(cat merge) }")"
