@@ -2,6 +2,7 @@
 #
 #   make               all programs, into build/bin
 #   make check         every test that needs no accelerator
+#   make check-arm     the tests on 64-bit Arm: cross-compiled, run by an emulator; skipped where there is none
 #   make demo          the whole road on the embedded base model, or on MODEL=dir DATA=file.json
 #   make bench         costs of the main work, beside the peers that are installed
 #   make deps          install the Debian packages that the build and the tests need (deps-optional: those that widen the tests)
@@ -9,7 +10,7 @@
 #   make fuzz          every fuzz target for SECONDS (60) each, with clang
 #   make clean
 #
-# Variables: V=1 shows commands. SAN=address,undefined builds in build-san. CC, CFLAGS, CPPFLAGS, LDFLAGS, LDLIBS as usual.
+# Variables: V=1 shows commands. LIBRARIES=no builds what needs no library: the kernels and their tests. SAN=address,undefined builds in build-san. CC, CFLAGS, CPPFLAGS, LDFLAGS, LDLIBS as usual.
 
 VERSION := 0.1.0
 PREFIX ?= /usr/local
@@ -18,10 +19,11 @@ MANDIR ?= $(PREFIX)/share/man
 COMPDIR ?= $(PREFIX)/share/bash-completion/completions
 OPT ?= -O2 -g
 SAN ?=
+LIBRARIES ?= yes
 SECONDS ?= 60
 
 DEPS := gcc libc6-dev perl libjansson-dev libzstd-dev libpcre2-dev libutf8proc-dev libxxhash-dev
-DEPS_OPTIONAL := mandoc clang libomp-dev valgrind bash-completion
+DEPS_OPTIONAL := mandoc clang libomp-dev valgrind bash-completion gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user
 
 B := build$(if $(SAN),-san)
 Q := $(if $(filter 1,$(V)),,@)
@@ -29,7 +31,7 @@ Q := $(if $(filter 1,$(V)),,@)
 .DELETE_ON_ERROR:
 .SECONDARY:
 .SUFFIXES:
-.PHONY: all tests check demo bench fuzz fuzz-run completions install uninstall installcheck deps deps-optional clean force
+.PHONY: all tests check check-units check-arm demo bench fuzz fuzz-run completions install uninstall installcheck deps deps-optional clean force
 
 ifneq ($(filter deps,$(MAKECMDGOALS)),)
 # Nothing is probed before the packages are there; the other goals follow in a make of their own.
@@ -50,4 +52,4 @@ deps-optional:
 	@sh make/deps.sh $(DEPS_OPTIONAL)
 
 clean:
-	rm -rf build build-san build-fuzz
+	rm -rf build build-san build-fuzz build-arm

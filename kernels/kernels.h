@@ -38,7 +38,8 @@ struct mat {
 /* C (M, N) = alpha * A (M, K) . B (K, N) + beta * C.  C is f32, row stride ldc. beta is 0 or 1 (0: C is not read).
  * y = x W^T with W stored (out, in):  A = x, B = {W, type, 1, in};  dx = dy W:  B = {W, type, in, 1};
  * dW += dy^T x:  A = {dy, F32, 1, out}, B = {x, F32, in, 1}, beta 1.
- * round_bf16: every element of A and B is rounded to bf16 on the way in (products of bf16, sums in f32).
+ * round_bf16: every element of A and B is rounded to bf16 on the way in (products of bf16, sums in f32). Subnormal numbers may count
+ * as zero, as the instructions for such products take them.
  * For M <= MATMUL_FEW_ROWS each row's bits do not depend on M (batched decoding equals single decoding); the same holds
  * among all larger M. */
 struct matmul {
@@ -90,14 +91,16 @@ struct adamw {
     float grad_scale;                          /* every gradient is multiplied by this first (clipping) */
 };
 
-/* What the machine can do at most with the current threads: multiplications and additions, f32, and bytes read from memory. */
+/* What the machine can do at most with the current threads: multiplications and additions, f32, bytes read from memory, and
+ * multiplications and additions of products of bf16 (0: there are no instructions for them). */
 struct kernels_ceiling {
-    double flops, read_bytes; /* per second */
+    double flops, read_bytes, bf16_flops; /* per second */
 };
 
 struct kernels {
     const char *name;     /* "cpu" */
     const char *features; /* "avx2,fma", for --version and the log */
+    bool multiplies_bf16; /* there are instructions for products with round_bf16 */
 
     /* memory */
     void *(*alloc)(size_t bytes, struct err *e);   /* zeroed; NULL on error */
@@ -166,7 +169,7 @@ struct kernels {
     void (*scatter_rows)(float *x, const float *in, const int32_t *rows, int64_t n, int64_t c);
 };
 
-/* device: "auto", "cpu", "cuda", "cuda:N". FINETOOLS_CPU=plain|avx2|avx512|native (comma list of feature names also) masks
+/* device: "auto", "cpu", "cuda", "cuda:N". FINETOOLS_CPU=plain|avx2|avx512|amx|neon|native (comma list of feature names also) masks
  * what the CPU backend uses. */
 const struct kernels *kernels_open(const char *device, struct err *e);
 

@@ -1,21 +1,22 @@
 # Everything that needs the probes' answers ($B/config.mk). Files are found by their place: a new tool, module, test, fuzz
 # target or page needs no edit here.
 
+with_libraries = $(if $(filter no,$(LIBRARIES)),,$1)
 CUDA_SRC := $(wildcard kernels/cuda/*.cu)
 CPPFLAGS_ALL := -Ilibcommon -I. -D_GNU_SOURCE -DFINETOOLS_VERSION='"$(VERSION)"' \
 	-DFINETOOLS_CUDA='"$(if $(and $(NVCC),$(CUDA_SRC)),yes,no)"' $(CPPFLAGS)
 CFLAGS_ALL := -std=gnu11 $(OPT) -ffp-contract=off -fno-math-errno -fopenmp -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes \
 	-Wmissing-prototypes -Wno-missing-field-initializers \
 	$(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all) $(CFLAGS)
-LDLIBS_ALL := -ljansson -lzstd -lpcre2-8 -lutf8proc -lxxhash $(OPENMP) -lm $(LDLIBS)
+LDLIBS_ALL := $(call with_libraries,-ljansson -lzstd -lpcre2-8 -lutf8proc -lxxhash) $(OPENMP) -lm $(LDLIBS)
 LDFLAGS_ALL := $(if $(SAN),-fsanitize=$(SAN)) $(LDFLAGS)
 
 # Kernels for one instruction set are chosen at run time; other architectures than x86-64 leave them out.
-ISA_SRC := $(wildcard kernels/cpu/*_avx2.c kernels/cpu/*_avx512.c)
-TOOLS := $(patsubst tools/%.c,%,$(wildcard tools/*.c))
-LIB_SRC := $(filter-out $(if $(HAVE_X86),,$(ISA_SRC)),$(wildcard libcommon/*/*.c kernels/cpu/*.c))
+ISA_SRC := $(wildcard kernels/cpu/*_avx2.c kernels/cpu/*_avx512.c kernels/cpu/*_amx.c)
+TOOLS := $(patsubst tools/%.c,%,$(call with_libraries,$(wildcard tools/*.c)))
+LIB_SRC := $(filter-out $(if $(HAVE_X86),,$(ISA_SRC)),$(wildcard libcommon/$(or $(call with_libraries,*),base)/*.c kernels/cpu/*.c))
 LIB_OBJ := $(LIB_SRC:%.c=$B/%.o)
-UNIT := $(patsubst tests/unit/%.c,$B/tests/unit/%,$(wildcard tests/unit/*.c))
+UNIT := $(patsubst tests/unit/%.c,$B/tests/unit/%,$(wildcard $(or $(call with_libraries,tests/unit/*.c),tests/unit/kernels_*.c tests/unit/cpu.c)))
 FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 TEST_TOOLS := $(patsubst tests/tools/%.c,$B/tests/tools/%,$(wildcard tests/tools/*.c))
 FAULTS := $(patsubst tests/faults/%.c,$B/tests/faults/%.so,$(wildcard tests/faults/*.c))
@@ -25,11 +26,11 @@ all: $(TOOLS:%=$B/bin/%) $B/libfinetools.a
 tests: $(UNIT) $(TEST_TOOLS) $(FUZZ:%=$B/tests/fuzz/%) $(FAULTS) completions
 
 # The probes run again when what they depend on changes.
-export CC CFLAGS CPPFLAGS LDFLAGS
+export CC CFLAGS CPPFLAGS LDFLAGS LIBRARIES
 $B/config.mk: make/probe.sh $B/probed-with
 	@sh make/probe.sh $@
 $B/probed-with: force
-	@$(call write_if_changed,$(CC) $(CFLAGS) $(CPPFLAGS) $(LDFLAGS))
+	@$(call write_if_changed,$(CC) $(CFLAGS) $(CPPFLAGS) $(LDFLAGS) $(LIBRARIES))
 
 # Everything is built again when the flags change.
 $B/flags: force
@@ -39,9 +40,11 @@ write_if_changed = mkdir -p $(@D); echo $(call quoted,$1) | cmp -s - $@ || echo 
 
 $B/kernels/cpu/%_avx2.o: CFLAGS_ISA := -mavx2 -mfma -mf16c
 $B/kernels/cpu/%_avx512.o: CFLAGS_ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c -mprefer-vector-width=512
+$B/kernels/cpu/bf16_avx512.o $B/kernels/cpu/bf16_amx.o: CFLAGS_ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512bf16 -mamx-tile \
+	-mamx-bf16 -mavx2 -mfma -mf16c -mprefer-vector-width=512
 # For tests; plain C, but fmaf() as one instruction makes it bearable. The sanitizers, which have the same templates in the other
 # levels, would take minutes to compile it.
-$B/kernels/cpu/level_wide.o: CFLAGS_ISA := $(if $(HAVE_X86),-mavx2 -mfma) $(if $(SAN),-fno-sanitize=all)
+$B/kernels/cpu/%_wide.o: CFLAGS_ISA := $(if $(HAVE_X86),-mavx2 -mfma) $(if $(SAN),-fno-sanitize=all)
 
 $B/%.o: %.c $B/flags
 	@mkdir -p $(@D)
@@ -78,6 +81,13 @@ $B/tests/faults/%.so: tests/faults/%.c $B/flags
 
 check: all tests
 	BUILD='$(CURDIR)/$B' CC='$(CC)' prove --failures -j2 $(UNIT) $(wildcard tests/cli/*.t)
+
+# RUNNER='program arguments' runs each test program.
+check-units: all $(UNIT)
+	prove --failures $(if $(RUNNER),-e '$(RUNNER)') $(UNIT)
+
+check-arm:
+	@+sh make/check-arm.sh $(MAKE)
 
 # The road from data to a merged checkpoint that answers: MODEL=dir DATA=file.json for a model and data of your own.
 demo: all

@@ -1,6 +1,7 @@
 #!/bin/sh
 # probe.sh OUTPUT: tries the compiler and each library, and writes what the Makefile needs to know as make variables. What is
-# required and absent gives one line that names its Debian package. CC, CFLAGS, CPPFLAGS and LDFLAGS come from the environment.
+# required and absent gives one line that names its Debian package. CC, CFLAGS, CPPFLAGS, LDFLAGS and LIBRARIES
+# come from the environment.
 set -eu
 output=$1
 dir=$(mktemp -d)
@@ -15,6 +16,9 @@ try() {
     $CC -D_GNU_SOURCE ${CPPFLAGS-} ${CFLAGS-} -o "$dir/x" "$dir/x.c" ${LDFLAGS-} "$@" >"$dir/log" 2>&1
 }
 
+need_library() {
+    [ "${LIBRARIES-}" = no ] || need "$@"
+}
 need() { # NAME PACKAGE HEADER CALL FLAGS...
     name=$1 package=$2
     shift 2
@@ -28,12 +32,12 @@ if ! try '' '(void)0'; then
     exit 1
 fi
 need OpenMP 'gcc, or libomp-dev for clang' '#include <omp.h>' 'omp_set_num_threads(1)' -fopenmp
-need jansson libjansson-dev '#include <jansson.h>' 'json_decref(json_null()); puts(jansson_version_str())' -ljansson
-need zstd libzstd-dev '#include <zstd.h>' 'puts(ZSTD_versionString())' -lzstd
-need PCRE2 libpcre2-dev '#define PCRE2_CODE_UNIT_WIDTH 8
+need_library jansson libjansson-dev '#include <jansson.h>' 'json_decref(json_null()); puts(jansson_version_str())' -ljansson
+need_library zstd libzstd-dev '#include <zstd.h>' 'puts(ZSTD_versionString())' -lzstd
+need_library PCRE2 libpcre2-dev '#define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>' 'pcre2_config(PCRE2_CONFIG_VERSION, NULL)' -lpcre2-8
-need utf8proc libutf8proc-dev '#include <utf8proc.h>' 'puts(utf8proc_version())' -lutf8proc
-need xxhash libxxhash-dev '#include <xxhash.h>' 'printf("%u", XXH_versionNumber())' -lxxhash
+need_library utf8proc libutf8proc-dev '#include <utf8proc.h>' 'puts(utf8proc_version())' -lutf8proc
+need_library xxhash libxxhash-dev '#include <xxhash.h>' 'printf("%u", XXH_versionNumber())' -lxxhash
 [ $failed = 0 ] || exit 1
 
 x86=

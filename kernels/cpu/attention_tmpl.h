@@ -5,10 +5,10 @@
 #ifndef KERNELS_CPU_ATTENTION_TMPL_H
 #define KERNELS_CPU_ATTENTION_TMPL_H
 
-#define ATTEND_KEYS (TILE_ROWS * TILE_COLS / (VL / 8)) /* a multiple of both sides of the tile: 96 or 224 */
-#define ATTEND_ROWS (96 / TILE_ROWS * TILE_ROWS)       /* rows of a query block, about */
-#define SPLIT_QUERIES 4                                /* decoding: at most so many queries ... */
-#define SPLIT_KEYS ATTEND_KEYS                         /* ... over more keys than this are cut along the keys */
+#define ATTEND_KEYS (TILE_ROWS * TILE_COLS / (VL > 8 ? VL / 8 : 1)) /* a multiple of both sides of the tile: 96 or 224 */
+#define ATTEND_ROWS (96 / TILE_ROWS * TILE_ROWS)                    /* rows of a query block, about */
+#define SPLIT_QUERIES 4                                             /* decoding: at most so many queries ... */
+#define SPLIT_KEYS ATTEND_KEYS                                      /* ... over more keys than this are cut along the keys */
 #define SPLIT_PARTS 32
 
 /* Sizes that follow from the shape of the heads. */

@@ -13,7 +13,7 @@
 typedef uint64_t lanes __attribute__((vector_size(32)));
 
 /* Each thread times its own burst, so waiting for one another is not measured. */
-static double best_flops(void (*burst)(int64_t), double flops_per_round)
+double ceiling_flops(void (*burst)(int64_t), double flops_per_round)
 {
     double best = 0;
     for (int t = 0; t < TRIES; t++) {
@@ -61,6 +61,7 @@ static double best_read(void)
 
 void ceiling_measure(struct kernels_ceiling *c, void (*burst)(int64_t rounds), double flops_per_round)
 {
-    c->flops = best_flops(burst, flops_per_round);
+    c->flops = ceiling_flops(burst, flops_per_round);
+    c->bf16_flops = 0;
     c->read_bytes = best_read();
 }

@@ -7,4 +7,7 @@
 
 void ceiling_measure(struct kernels_ceiling *c, void (*burst)(int64_t rounds), double flops_per_round);
 
+/* The rate of a burst alone, per second. */
+double ceiling_flops(void (*burst)(int64_t rounds), double flops_per_round);
+
 #endif

@@ -74,6 +74,7 @@ void cpu_fill_ref(struct kernels *k)
     k->copy_in = cpu_copy;
     k->copy_out = cpu_copy;
     k->zero = cpu_zero;
+    k->multiplies_bf16 = false;
     k->scratch_bytes = no_scratch;
     k->ceiling = ceiling_ref;
     ref_fill_matmul(k);
@@ -91,6 +92,13 @@ void cpu_fill(struct kernels *k, unsigned features)
         cpu_fill_avx2(k);
     if ((features & CPU_LEVEL_AVX512) == CPU_LEVEL_AVX512)
         cpu_fill_avx512(k);
+    if ((features & CPU_LEVEL_AMX) == CPU_LEVEL_AMX)
+        cpu_fill_bf16_amx(k);
+    else if ((features & CPU_LEVEL_AVX512_BF16) == CPU_LEVEL_AVX512_BF16)
+        cpu_fill_bf16_avx512(k);
+#elif defined __aarch64__
+    if (features & CPU_NEON)
+        cpu_fill_neon(k);
 #else
     (void)features;
 #endif

@@ -19,6 +19,13 @@ void ref_fill_update(struct kernels *k);
 /* One file per instruction set (level_*.c): the templates in its vectors. level_wide.c is for tests alone. */
 void cpu_fill_avx2(struct kernels *k);
 void cpu_fill_avx512(struct kernels *k);
+void cpu_fill_neon(struct kernels *k);
 void cpu_fill_wide(struct kernels *k);
+
+/* Products of bf16, on top of a filled level of 16 lanes: AVX-512, or wide with the instructions in plain C, for tests alone. */
+void cpu_fill_bf16_avx512(struct kernels *k);
+void cpu_fill_bf16_amx(struct kernels *k);
+void cpu_fill_bf16_dot_wide(struct kernels *k);
+void cpu_fill_bf16_amx_wide(struct kernels *k);
 
 #endif

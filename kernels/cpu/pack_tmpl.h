@@ -105,7 +105,7 @@ VEC void pack_kind(float *to, int width, const struct strip *s, enum load_kind k
 
 /* `to` has room for width * depth floats and VL more; rows from s->rows to width become zeros. width is a multiple of VL or
  * less than VL. */
-static void pack_panel(float *to, int width, const struct strip *s, enum load_kind kind)
+__attribute__((unused)) static void pack_panel(float *to, int width, const struct strip *s, enum load_kind kind)
 {
     switch (kind) { /* one copy of the code for each kind */
     case LOAD_F32: pack_kind(to, width, s, LOAD_F32); break;

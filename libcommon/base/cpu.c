@@ -1,5 +1,6 @@
 #include "base/cpu.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,15 +18,26 @@ static const struct { const char *name; unsigned bits; } names[] = {
     {"amx_tile", CPU_AMX_TILE},
     {"amx_bf16", CPU_AMX_BF16},
     {"amx_int8", CPU_AMX_INT8},
+    {"neon", CPU_NEON},
 };
 
 enum { NAMES = sizeof names / sizeof *names };
 
 #ifdef __x86_64__
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 /* Bit numbers: Intel SDM vol. 2A, CPUID leaves 1 and 7; register state: vol. 1, XCR0. */
 enum { XCR0_AVX = 0x6, XCR0_AVX512 = 0xe6, XCR0_AMX = 0x60000 };
+
+/* Linux gives a process the tile registers when it asks (Documentation/arch/x86/xstate.rst); asking again is nothing new. */
+enum { ARCH_REQUEST_STATE = 0x1023, STATE_TILE_DATA = 18 };
+
+static bool ask_for_tiles(void)
+{
+    return syscall(SYS_arch_prctl, ARCH_REQUEST_STATE, STATE_TILE_DATA) == 0;
+}
 
 static unsigned long long read_xcr0(void)
 {
@@ -55,7 +67,7 @@ unsigned cpu_detect(void)
     if ((xcr0 & XCR0_AVX512) == XCR0_AVX512)
         found |= when(b, 16, CPU_AVX512F) | when(b, 17, CPU_AVX512DQ) | when(b, 30, CPU_AVX512BW) |
                  when(b, 31, CPU_AVX512VL) | when(c, 11, CPU_AVX512_VNNI);
-    if ((xcr0 & XCR0_AMX) == XCR0_AMX)
+    if ((xcr0 & XCR0_AMX) == XCR0_AMX && d >> 24 & 1 && ask_for_tiles())
         found |= when(d, 24, CPU_AMX_TILE) | when(d, 22, CPU_AMX_BF16) | when(d, 25, CPU_AMX_INT8);
     if (found & CPU_AVX512F && subleaves >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d))
         found |= when(a, 5, CPU_AVX512_BF16);
@@ -64,7 +76,11 @@ unsigned cpu_detect(void)
 #else
 unsigned cpu_detect(void)
 {
+#ifdef __aarch64__
+    return CPU_NEON;
+#else
     return 0;
+#endif
 }
 #endif
 
@@ -72,7 +88,7 @@ unsigned cpu_detect(void)
 static int named(const char *name, size_t len, unsigned found, unsigned *bits)
 {
     static const struct { const char *name; unsigned bits; } levels[] = {
-        {"plain", 0}, {"avx2", CPU_LEVEL_AVX2}, {"avx512", CPU_LEVEL_AVX512}};
+        {"plain", 0}, {"avx2", CPU_LEVEL_AVX2}, {"avx512", CPU_LEVEL_AVX512}, {"amx", CPU_LEVEL_AMX}};
     for (size_t i = 0; i < sizeof levels / sizeof *levels; i++)
         if (strlen(levels[i].name) == len && !memcmp(levels[i].name, name, len))
             return *bits = levels[i].bits, 0;
@@ -96,7 +112,7 @@ int cpu_select(unsigned *use, struct err *e)
     for (const char *p = list;; p++) {
         size_t len = strcspn(p, ",");
         if (named(p, len, found, &bits) < 0)
-            return err_set(e, "FINETOOLS_CPU: unknown name '%.*s', expected plain, avx2, avx512, native or feature names",
+            return err_set(e, "FINETOOLS_CPU: unknown name '%.*s', expected plain, avx2, avx512, amx, neon, native or feature names",
                            (int)len, p);
         if (bits & ~found) {
             char missing[200];

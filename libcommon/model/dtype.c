@@ -5,5 +5,5 @@
 
 void model_set_dtype(struct model *m, const char *dtype)
 {
-    m->bf16 = !strcmp(dtype, "bf16") || (!strcmp(dtype, "auto") && strstr(m->k->features, "bf16"));
+    m->bf16 = !strcmp(dtype, "bf16") || (!strcmp(dtype, "auto") && m->k->multiplies_bf16);
 }

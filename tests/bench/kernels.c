@@ -15,6 +15,7 @@
 static const struct kernels *k;
 static struct kernels_ceiling top;
 static const char *only = "";
+static bool round_bf16; /* of the products to come */
 
 static float *noise(int64_t n)
 {
@@ -62,7 +63,8 @@ static void bench_matmul(const char *what, enum form form, enum dtype type, int6
 {
     char name[100];
     static const char *forms[] = {"y=xW'", "dx=dyW", "dW=dy'x"};
-    snprintf(name, sizeof name, "matmul %s %s %s %ldx%ldx%ld", what, forms[form], dtype_name(type), (long)n, (long)out, (long)in);
+    snprintf(name, sizeof name, "matmul%s %s %s %s %ldx%ldx%ld", round_bf16 ? " of bf16" : "", what, forms[form], dtype_name(type), (long)n,
+             (long)out, (long)in);
     if (!wanted(name))
         return;
     float *x = noise(n * in), *y = noise(n * out), *f = noise(out * in);
@@ -70,16 +72,16 @@ static void bench_matmul(const char *what, enum form form, enum dtype type, int6
     dtype_from_f32(w, type, f, (size_t)(out * in));
     struct matmul m;
     if (form == Y)
-        m = (struct matmul){n, out, in, {x, DTYPE_F32, in, 1}, {w, type, 1, in}, y, out, 1, 0, false};
+        m = (struct matmul){n, out, in, {x, DTYPE_F32, in, 1}, {w, type, 1, in}, y, out, 1, 0, round_bf16};
     else if (form == DX)
-        m = (struct matmul){n, in, out, {y, DTYPE_F32, out, 1}, {w, type, in, 1}, x, in, 1, 0, false};
+        m = (struct matmul){n, in, out, {y, DTYPE_F32, out, 1}, {w, type, in, 1}, x, in, 1, 0, round_bf16};
     else
-        m = (struct matmul){out, in, n, {y, DTYPE_F32, 1, out}, {x, DTYPE_F32, in, 1}, f, in, 1, 1, false};
+        m = (struct matmul){out, in, n, {y, DTYPE_F32, 1, out}, {x, DTYPE_F32, in, 1}, f, in, 1, 1, round_bf16};
     double t = best_time(run_matmul, &m);
     if (n <= MATMUL_FEW_ROWS && form == Y)
         line(name, (double)(out * in) * (double)dtype_size(type), t, top.read_bytes, "B/s  ");
     else
-        line(name, 2.0 * (double)n * (double)out * (double)in, t, top.flops, "FLOP/s");
+        line(name, 2.0 * (double)n * (double)out * (double)in, t, round_bf16 ? top.bf16_flops : top.flops, "FLOP/s");
     free(x), free(y), free(f), free(w);
 }
 
@@ -121,5 +123,11 @@ int main(int argc, char **argv)
     }
     printf("%s, %d threads: %.1f GFLOP/s f32, %.1f GB/s read\n", k->features, omp_get_max_threads(), top.flops / 1e9, top.read_bytes / 1e9);
     bench_products();
+    if (k->multiplies_bf16) {
+        printf("%.1f GFLOP/s bf16\n", top.bf16_flops / 1e9);
+        round_bf16 = true;
+        bench_matmul("large", Y, DTYPE_BF16, 2048, 4096, 4096);
+        bench_products();
+    }
     return 0;
 }

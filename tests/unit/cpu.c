@@ -39,7 +39,7 @@ int main(void)
     is_int(use, found, "a list is a union");
 
     is_int(select_with("sse9", &use, &e), -1, "an unknown name is an error");
-    is_str(e.text, "FINETOOLS_CPU: unknown name 'sse9', expected plain, avx2, avx512, native or feature names",
+    is_str(e.text, "FINETOOLS_CPU: unknown name 'sse9', expected plain, avx2, avx512, amx, neon, native or feature names",
            "and is named");
     is_int(select_with("plain,", &use, &e), -1, "an empty name in a list is an error");
     is_int(select_with("avx", &use, &e), -1, "a beginning of a name is an error");

@@ -23,10 +23,10 @@ struct level {
 };
 
 static struct kernels spec;
-static struct level levels[3];
+static struct level levels[4];
 static int n_levels;
 
-static void add_level(const char *name, void (*fill)(struct kernels *))
+__attribute__((unused)) static void add_level(const char *name, void (*fill)(struct kernels *))
 {
     struct level *l = &levels[n_levels++];
     l->name = name;
@@ -34,7 +34,7 @@ static void add_level(const char *name, void (*fill)(struct kernels *))
     fill(&l->k);
 }
 
-static void levels_open(void)
+__attribute__((unused)) static void levels_open(void)
 {
     omp_set_num_threads(1); /* waiting for a team costs more than these sizes; tests of threads set their own count */
     cpu_fill_ref(&spec);
@@ -45,6 +45,8 @@ static void levels_open(void)
     }
     if ((cpu_detect() & CPU_LEVEL_AVX512) == CPU_LEVEL_AVX512)
         add_level("avx512", cpu_fill_avx512);
+#elif defined __aarch64__
+    add_level("neon", cpu_fill_neon);
 #else
     add_level("wide", cpu_fill_wide);
 #endif

@@ -1,81 +1,8 @@
 /* Matrix products: each level against the specification over awkward sizes, strides and types; bits that must not move. */
-#include "tests/unit/kernels_check.h"
+#include "tests/unit/matmul_check.h"
 
 static const int64_t sizes[] = {1, 3, 7, 16, 17, 59, 97, 257};
 #define N_SIZES ((int)(sizeof sizes / sizeof *sizes))
-
-/* How a factor lies in memory. */
-enum lay { ROWS, COLUMNS, SCATTERED };
-
-struct factor {
-    void *memory;
-    struct mat mat;
-};
-
-/* At an odd address: weights come from mapped files. */
-static struct factor factor_new(int64_t rows, int64_t cols, enum lay lay, enum dtype type, uint64_t stream)
-{
-    int64_t row = lay == ROWS ? cols + 2 : lay == COLUMNS ? 1 : 3 * cols + 1, col = lay == ROWS ? 1 : lay == COLUMNS ? rows + 1 : 3;
-    int64_t n = (rows - 1) * row + (cols - 1) * col + 1;
-    struct factor f = {.memory = mem_alloc((size_t)n * dtype_size(type) + 1)};
-    float *values = block_new(n, stream);
-    dtype_from_f32((char *)f.memory + 1, type, values, (size_t)n);
-    f.mat = (struct mat){(char *)f.memory + 1, type, row, col};
-    block_free(values);
-    return f;
-}
-
-static float element(const struct mat *m, int64_t i, int64_t j, bool round)
-{
-    float f;
-    dtype_to_f32(&f, (const char *)m->data + (i * m->row_stride + j * m->col_stride) * (int64_t)dtype_size(m->type), m->type, 1);
-    return round ? bf16_to_f32(f32_to_bf16(f)) : f;
-}
-
-/* The elements of a factor, row by row. */
-static float *dense(const struct mat *m, int64_t rows, int64_t cols, bool round)
-{
-    float *p = mem_array(NULL, (size_t)(rows * cols), sizeof *p);
-    for (int64_t i = 0; i < rows; i++)
-        for (int64_t j = 0; j < cols; j++)
-            p[i * cols + j] = element(m, i, j, round);
-    return p;
-}
-
-static void truth_of(const struct matmul *m, const float *c0, double *truth)
-{
-    float *a = dense(&m->a, m->m, m->k, m->round_bf16), *b = dense(&m->b, m->k, m->n, m->round_bf16);
-    for (int64_t i = 0; i < m->m; i++)
-        for (int64_t j = 0; j < m->ldc; j++) {
-            double sum = 0;
-            truth[i * m->ldc + j] = c0[i * m->ldc + j];
-            for (int64_t k = 0; k < m->k && j < m->n; k++)
-                sum += (double)a[i * m->k + k] * b[k * m->n + j];
-            if (j < m->n)
-                truth[i * m->ldc + j] = m->alpha * sum + (m->beta != 0 ? c0[i * m->ldc + j] : 0);
-        }
-    free(a), free(b);
-}
-
-static bool product_agrees(const struct level *l, struct matmul m)
-{
-    int64_t n = m.m * m.ldc;
-    float *c0 = block_new(n, 3), *naive = block_copy(c0, n), *fast = block_copy(c0, n);
-    double *truth = mem_array(NULL, (size_t)n, sizeof *truth);
-    char what[120];
-    snprintf(what, sizeof what, "%s %dx%dx%d types %d %d strides %d,%d %d,%d alpha %g beta %g round %d", l->name, (int)m.m, (int)m.n, (int)m.k,
-             m.a.type, m.b.type, (int)m.a.row_stride, (int)m.a.col_stride, (int)m.b.row_stride, (int)m.b.col_stride, m.alpha, m.beta, m.round_bf16);
-    truth_of(&m, c0, truth);
-    m.c = naive;
-    spec.matmul(&m, 1);
-    m.c = fast;
-    l->k.matmul(&m, 1);
-    bool good = as_good(fast, naive, truth, n, what) && block_margins_kept(fast, n);
-    for (int64_t i = 0; i < m.m; i++) /* between the rows */
-        good = good && !memcmp(fast + i * m.ldc + m.n, c0 + i * m.ldc + m.n, (size_t)(m.ldc - m.n) * sizeof *fast);
-    block_free(c0), block_free(naive), block_free(fast), free(truth);
-    return good;
-}
 
 static void test_shapes(const struct level *l, enum lay a_lay, enum lay b_lay, enum dtype type, bool round)
 {
@@ -116,22 +43,6 @@ static void test_wide_output(const struct level *l)
     struct matmul m = {19, 4201, 33, a.mat, b.mat, NULL, 4201, 1, 0, false};
     ok(product_agrees(l, m), "matmul %s: 4201 columns", l->name);
     free(a.memory), free(b.memory);
-}
-
-/* Rows first .. first + count - 1 of the product alone must equal those of the whole. */
-static bool rows_equal(const struct level *l, const struct matmul *whole, int64_t first, int64_t count)
-{
-    struct matmul part = *whole;
-    float *c = block_new(count * whole->ldc, 9);
-    part.m = count;
-    part.a.data = (const char *)whole->a.data + first * whole->a.row_stride * (int64_t)dtype_size(whole->a.type);
-    part.c = c;
-    l->k.matmul(&part, 1);
-    bool same = true;
-    for (int64_t i = 0; i < count; i++)
-        same = same && !memcmp(c + i * part.ldc, whole->c + (first + i) * whole->ldc, (size_t)part.n * sizeof *c);
-    block_free(c);
-    return same;
 }
 
 static void test_bits(const struct level *l, enum lay b_lay, enum dtype type, int64_t n)

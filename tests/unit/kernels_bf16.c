@@ -1,0 +1,183 @@
+/* Products of factors rounded to bf16 by the instructions for them, in hardware where the CPU has it, always in plain C as
+ * Intel specifies them: against the specification over awkward sizes, strides and types; bits that must not move. */
+#include <float.h>
+
+#include "tests/unit/matmul_check.h"
+
+static const int64_t sizes[] = {1, 15, 16, 17, 33, 65, 130};
+#define N_SIZES ((int)(sizeof sizes / sizeof *sizes))
+
+static void test_shapes(const struct level *l, enum lay a_lay, enum lay b_lay, enum dtype type)
+{
+    int bad = 0, turn = 0;
+    for (int i = 0; i < N_SIZES; i++)
+        for (int j = 0; j < N_SIZES; j++)
+            for (int k = (i + j) % 2; k < N_SIZES; k += 2, turn++) {
+                struct factor a = factor_new(sizes[i], sizes[k], a_lay, DTYPE_F32, 1);
+                struct factor b = factor_new(sizes[k], sizes[j], b_lay, type, 2);
+                struct matmul m = {sizes[i], sizes[j], sizes[k], a.mat, b.mat, NULL, sizes[j] + turn % 2 * 5,
+                                   turn % 3 ? 1 : -0.375f, turn % 2 ? 1 : 0, true};
+                bad += !product_agrees(l, m);
+                free(a.memory), free(b.memory);
+            }
+    ok(bad == 0, "bf16 %s: A lay %d, B lay %d, type %s", l->name, a_lay, b_lay, dtype_name(type));
+}
+
+/* Beyond one block of the depth, of the rows, of the columns. */
+static void test_blocks(const struct level *l)
+{
+    static const int64_t shapes[][3] = {{33, 20, 769}, {20, 33, 1700}, {1050, 17, 40}, {18, 2070, 33}};
+    int bad = 0;
+    for (int i = 0; i < 4; i++) {
+        int64_t rows = shapes[i][0], cols = shapes[i][1], depth = shapes[i][2];
+        struct factor a = factor_new(rows, depth, ROWS, DTYPE_F32, 1), b = factor_new(depth, cols, COLUMNS, DTYPE_BF16, 2);
+        struct matmul m = {rows, cols, depth, a.mat, b.mat, NULL, cols, 1, (float)(i % 2), true};
+        bad += !product_agrees(l, m);
+        free(a.memory), free(b.memory);
+    }
+    ok(bad == 0, "bf16 %s: beyond one block", l->name);
+}
+
+static void test_bits(const struct level *l, enum lay b_lay, enum dtype type, int64_t n)
+{
+    struct factor a = factor_new(150, 800, ROWS, DTYPE_F32, 1), b = factor_new(800, n, b_lay, type, 2);
+    float *c = block_new(150 * n, 4), *again = block_new(150 * n, 5);
+    struct matmul m = {150, n, 800, a.mat, b.mat, c, n, 1, 0, true};
+    bool same = true;
+    l->k.matmul(&m, 1);
+    for (int threads = 2; threads <= 3; threads++) {
+        omp_set_num_threads(threads);
+        m.c = again;
+        l->k.matmul(&m, 1);
+        same = same && !memcmp(c, again, (size_t)(150 * n) * sizeof *c);
+    }
+    omp_set_num_threads(1);
+    ok(same, "bf16 %s: same bits for 1, 2 and 3 threads (B lay %d, %d columns)", l->name, b_lay, (int)n);
+    m.c = c;
+    ok(rows_equal(l, &m, 0, 17) && rows_equal(l, &m, 5, 145) && rows_equal(l, &m, 31, 23), "bf16 %s: many rows, same bits in any company", l->name);
+    m.m = 16;
+    l->k.matmul(&m, 1);
+    ok(rows_equal(l, &m, 0, 1) && rows_equal(l, &m, 3, 5) && rows_equal(l, &m, 7, 9), "bf16 %s: few rows, same bits in any company", l->name);
+    block_free(c), block_free(again), free(a.memory), free(b.memory);
+}
+
+/* Sums of segments, long, short and empty: right, and the same bits in one call and in two. */
+static void test_cuts(const struct level *l, int64_t rows, int64_t cols, enum lay b_lay)
+{
+    static const int64_t cuts[] = {0, 1, 34, 34, 70, 400, 1300}, rest[] = {0, 330, 1230};
+    struct factor a = factor_new(rows, 1300, COLUMNS, DTYPE_F32, 1), b = factor_new(1300, cols, b_lay, DTYPE_F32, 2);
+    float *one = block_new(rows * cols, 3), *two = block_copy(one, rows * cols);
+    struct matmul m = {rows, cols, 1300, a.mat, b.mat, one, cols, 1, 1, true, cuts, 6};
+    ok(product_agrees(l, m), "bf16 %s: %dx%d summed in parts", l->name, (int)rows, (int)cols);
+    l->k.matmul(&m, 1);
+    m.c = two, m.k = 70, m.n_cuts = 4;
+    l->k.matmul(&m, 1);
+    m.k = 1230, m.cuts = rest, m.n_cuts = 2;
+    m.a.data = (const float *)m.a.data + 70 * m.a.col_stride;
+    m.b.data = (const float *)m.b.data + 70 * m.b.row_stride;
+    l->k.matmul(&m, 1);
+    ok(!memcmp(one, two, (size_t)(rows * cols) * sizeof *one), "bf16 %s: %dx%d, the same bits in two calls", l->name, (int)rows, (int)cols);
+    block_free(one), block_free(two), free(a.memory), free(b.memory);
+}
+
+/* In one list with products of f32, few rows and nothing. */
+static void test_list(const struct level *l)
+{
+    static const int64_t rows[] = {3, 40, 2, 33, 40}, depths[] = {50, 70, 40, 0, 70};
+    enum { N = 5, COLS = 37 };
+    struct matmul m[N];
+    struct factor a[N], b[N];
+    float *alone[N];
+    bool same = true;
+    for (int i = 0; i < N; i++) {
+        a[i] = factor_new(rows[i], depths[i] + 1, ROWS, DTYPE_F32, 1);
+        b[i] = factor_new(depths[i] + 1, COLS, COLUMNS, DTYPE_BF16, 2);
+        alone[i] = block_new(rows[i] * COLS, 3);
+        m[i] = (struct matmul){rows[i], COLS, depths[i], a[i].mat, b[i].mat, alone[i], COLS, 1, (float)(i % 2), i != 4};
+        l->k.matmul(m + i, 1);
+        m[i].c = block_new(rows[i] * COLS, 3);
+    }
+    l->k.matmul(m, N);
+    for (int i = 0; i < N; i++) {
+        same = same && !memcmp(m[i].c, alone[i], (size_t)(rows[i] * COLS) * sizeof(float));
+        block_free(m[i].c), block_free(alone[i]), free(a[i].memory), free(b[i].memory);
+    }
+    ok(same, "bf16 %s: products of a list have the bits of each alone", l->name);
+}
+
+/* One element that is not finite is felt in its row and its column alone; what is subnormal counts as zero. */
+static void test_odd_values(const struct level *l)
+{
+    enum { M = 20, N = 18, K = 37 };
+    float a[M * K], b[K * N], c[M * N];
+    bool good = true;
+    for (int i = 0; i < M * K; i++)
+        a[i] = 1;
+    for (int i = 0; i < K * N; i++)
+        b[i] = 2;
+    a[3 * K + 36] = INFINITY, a[17 * K + 2] = NAN, b[5 * N + 17] = -INFINITY;
+    for (int k = 0; k < K; k++)
+        a[k] = FLT_MIN / 4, b[k * N] = FLT_MAX / 64;
+    struct matmul m = {M, N, K, {a, DTYPE_F32, K, 1}, {b, DTYPE_F32, N, 1}, c, N, 1, 0, true};
+    l->k.matmul(&m, 1);
+    for (int i = 1; i < M; i++)
+        for (int j = 1; j < N; j++) {
+            float x = c[i * N + j];
+            good = good && (i == 17 || (i == 3 && j == 17) ? isnan(x) : i == 3 ? x == INFINITY : j == 17 ? x == -INFINITY : x == 2 * K);
+        }
+    ok(good, "bf16 %s: infinities and NaN go where they belong", l->name);
+    good = true;
+    for (int j = 0; j < N - 1; j++)
+        good = good && c[j] == 0;
+    ok(good, "bf16 %s: subnormal factors count as zero", l->name);
+}
+
+static void add_bf16(const char *name, void (*under)(struct kernels *), void (*fill)(struct kernels *))
+{
+    struct level *l = &levels[n_levels++];
+    l->name = name;
+    cpu_fill_ref(&l->k);
+    under(&l->k);
+    fill(&l->k);
+}
+
+int main(void)
+{
+    omp_set_num_threads(1);
+    cpu_fill_ref(&spec);
+#ifdef __x86_64__
+    unsigned found = cpu_detect();
+    if ((found & CPU_LEVEL_AVX2) == CPU_LEVEL_AVX2) { /* which the plain C is built with, for its fused multiply-adds */
+        add_bf16("dot in C", cpu_fill_wide, cpu_fill_bf16_dot_wide);
+        add_bf16("amx in C", cpu_fill_wide, cpu_fill_bf16_amx_wide);
+    }
+    if ((found & CPU_LEVEL_AVX512_BF16) == CPU_LEVEL_AVX512_BF16)
+        add_bf16("avx512_bf16", cpu_fill_avx512, cpu_fill_bf16_avx512);
+    else
+        skip("this CPU has no AVX-512 BF16");
+    if ((found & CPU_LEVEL_AMX) == CPU_LEVEL_AMX)
+        add_bf16("amx", cpu_fill_avx512, cpu_fill_bf16_amx);
+    else
+        skip("this CPU has no AMX");
+#else
+    add_bf16("dot in C", cpu_fill_wide, cpu_fill_bf16_dot_wide);
+    add_bf16("amx in C", cpu_fill_wide, cpu_fill_bf16_amx_wide);
+#endif
+    for (int i = 0; i < n_levels; i++) {
+        const struct level *l = &levels[i];
+        ok(l->k.multiplies_bf16, "bf16 %s: says that it multiplies bf16", l->name);
+        test_shapes(l, ROWS, COLUMNS, DTYPE_BF16);
+        test_shapes(l, ROWS, ROWS, DTYPE_F16);
+        test_shapes(l, COLUMNS, ROWS, DTYPE_F32);
+        test_shapes(l, SCATTERED, SCATTERED, DTYPE_BF16);
+        test_blocks(l);
+        test_bits(l, COLUMNS, DTYPE_BF16, 45);
+        test_bits(l, ROWS, DTYPE_F32, 130);
+        test_cuts(l, 40, 16, ROWS);
+        test_cuts(l, 7, 97, ROWS);
+        test_cuts(l, 18, 20, COLUMNS);
+        test_list(l);
+        test_odd_values(l);
+    }
+    return tap_end();
+}
