@@ -57,6 +57,15 @@ struct matmul {
 
 #define MATMUL_FEW_ROWS 16
 
+/* A parameter's gradient that is a sum over rows, to[j] +=. The rows cuts[i] * times .. cuts[i + 1] * times - 1 are summed apart and
+ * added in order, with the same consequence as in struct matmul; rows behind the last cut do not count. cuts NULL: all rows in one. */
+struct row_sum {
+    float *to;
+    const int64_t *cuts;    /* host */
+    int n_cuts;
+    int64_t times;
+};
+
 /* Causal attention over S samples; query row i of sample s (i = 0 .. q_len-1) has position k_len - q_len + i and sees
  * the key positions p with p <= position and, when window > 0, p > position - window.
  *   score = scale * q.k, softcap c > 0: c * tanh(score / c); softmax in f32; out = sum of p * v.
@@ -117,8 +126,8 @@ struct kernels {
     /* `count` products, none of which reads what another writes; short ones run side by side. */
     void (*matmul)(const struct matmul *list, int count);
 
-    /* y[i] = sum over rows of dy (N, C), += : gradient of a bias */
-    void (*bias_backward)(float *dbias, const float *dy, int64_t n, int64_t c);
+    /* sum over rows of dy (N, C): gradient of a bias */
+    void (*bias_backward)(const struct row_sum *dbias, const float *dy, int64_t n, int64_t c);
     /* y (N, C) += bias (C) */
     void (*bias_add)(float *y, const float *bias, int64_t n, int64_t c);
 
@@ -126,8 +135,8 @@ struct kernels {
      * x and y may have row strides (q/k norms over D inside a wider row): rows are `c` wide. */
     void (*rmsnorm)(float *y, int64_t y_stride, float *rstd, const float *x, int64_t x_stride, const float *w,
                     bool plus_one, float eps, int64_t n, int64_t c);
-    /* dx = (or += when add) ...; dw += (NULL: weight frozen). */
-    void (*rmsnorm_backward)(float *dx, int64_t dx_stride, bool add, float *dw, const float *dy, int64_t dy_stride,
+    /* dx = (or += when add) ...; dw NULL: weight frozen. */
+    void (*rmsnorm_backward)(float *dx, int64_t dx_stride, bool add, const struct row_sum *dw, const float *dy, int64_t dy_stride,
                              const float *x, int64_t x_stride, const float *w, bool plus_one, const float *rstd,
                              int64_t n, int64_t c);
 

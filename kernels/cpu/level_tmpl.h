@@ -9,6 +9,7 @@
 #include "base/rng.h"
 #include "kernels/cpu/ceiling.h"
 #include "kernels/cpu/cpu.h"
+#include "kernels/cpu/row_sum.h"
 #include "kernels/cpu/scratch.h"
 
 #include "kernels/cpu/math_tmpl.h"

@@ -8,12 +8,16 @@
 #define COLS_MAX (2048 / TILE_COLS * TILE_COLS)        /* B block: DEPTH_MAX x COLS_MAX, shared cache */
 #define ROWS_MAX (96 / TILE_ROWS * TILE_ROWS)          /* A block: ROWS_MAX x DEPTH_MAX, the thread's L2 */
 
-/* One block of the product: rows x cols of C, depth first .. first + depth - 1. */
+#define PARTS_MAX 32                                   /* sums made apart in a block */
+
+/* One block of the product: rows x cols of C, depth first .. first + depth - 1 in parts that are summed apart. */
 struct block {
     const struct matmul *m;
     enum load_kind a_kind, b_kind;
     const float *b;          /* packed: panel p at b + p * TILE_COLS * depth */
     int64_t col0, cols, depth0, depth;
+    int64_t ends[PARTS_MAX]; /* of the parts, from depth0 on; the last is depth */
+    int parts;
     bool direct;             /* read A where it is: N is too small to win back the packing */
 };
 
@@ -41,12 +45,17 @@ VEC void block_tile(const struct block *g, const float *a, int64_t a_row, int64_
 {
     const struct matmul *m = g->m;
     int64_t col = panel * TILE_COLS;
+    const float *b = g->b + col * g->depth;
     float *c = m->c + row * m->ldc + g->col0 + col;
+    int cols = (int)min_i64(TILE_COLS, g->cols - col);
     struct tile t;
     for (int i = 0; i < rows; i++)
         __builtin_prefetch(c + i * m->ldc, 1);
-    tile_product(&t, g->depth, a, a_row, a_step, g->b + col * g->depth, TILE_COLS);
-    tile_write(&t, c, m->ldc, rows, (int)min_i64(TILE_COLS, g->cols - col), m->alpha, g->depth0 > 0 || m->beta != 0);
+    int64_t at = 0;
+    for (int p = 0; p < g->parts; at = g->ends[p++]) {
+        tile_product(&t, g->ends[p] - at, a + at * a_step, a_row, a_step, b + at * TILE_COLS, TILE_COLS);
+        tile_write(&t, c, m->ldc, rows, cols, m->alpha, g->depth0 + at > 0 || m->beta != 0);
+    }
 }
 
 /* Rows row0 .. row0 + rows - 1 by the panels first .. last - 1 of B. */
@@ -84,6 +93,23 @@ static void block_product(struct block *g, float *b, int team)
             block_rows(g, i * height, min_i64(height, rows - i * height), j * panels / across, (j + 1) * panels / across);
 }
 
+/* The next block's depth. A cut, or what is deeper than a panel, ends a part; parts that fit a panel together make a block. False: none left. */
+static bool block_advance(struct block *g, int *cut, int64_t *at)
+{
+    const struct matmul *m = g->m;
+    const int64_t whole[] = {0, m->k}, *cuts = m->cuts ? m->cuts : whole;
+    int n_cuts = m->cuts ? m->n_cuts : 1;
+    g->depth0 = *at;
+    for (g->depth = g->parts = 0; *cut < n_cuts && g->parts < PARTS_MAX; *cut += *at == cuts[*cut + 1]) {
+        int64_t len = cuts[*cut + 1] - cuts[*cut], most = ceil_div(len, ceil_div(len, DEPTH_MAX)), part = min_i64(most, cuts[*cut + 1] - *at);
+        if (g->depth + part > DEPTH_MAX)
+            break;
+        g->ends[g->parts++] = g->depth += part;
+        *at += part;
+    }
+    return g->parts > 0;
+}
+
 static void matmul_packed(const struct matmul *m)
 {
     int64_t deepest = min_i64(m->k, DEPTH_MAX), width = min_i64(COLS_MAX, ceil_div(m->n, TILE_COLS) * TILE_COLS);
@@ -96,17 +122,13 @@ static void matmul_packed(const struct matmul *m)
                           .b_kind = load_kind_of(m->b.type, m->round_bf16)};
         g.direct = g.a_kind == LOAD_F32 && m->a.col_stride == 1 && m->n <= 2 * TILE_COLS &&
                    (uintptr_t)m->a.data % sizeof(float) == 0;
-        const int64_t whole[] = {0, m->k}, *cuts = m->cuts ? m->cuts : whole;
-        for (g.col0 = 0; g.col0 < m->n; g.col0 += COLS_MAX)
-            for (int p = 0; p < (m->cuts ? m->n_cuts : 1); p++) {
-                int64_t part = cuts[p + 1] - cuts[p], at = 0, most = ceil_div(part, ceil_div(part, DEPTH_MAX));
-                for (; at < part; at += most) {
-                    g.depth0 = cuts[p] + at;
-                    g.cols = min_i64(COLS_MAX, m->n - g.col0);
-                    g.depth = min_i64(most, part - at);
-                    block_product(&g, b, team);
-                }
-            }
+        for (g.col0 = 0; g.col0 < m->n; g.col0 += COLS_MAX) {
+            int cut = 0;
+            int64_t at = 0;
+            g.cols = min_i64(COLS_MAX, m->n - g.col0);
+            while (block_advance(&g, &cut, &at))
+                block_product(&g, b, team);
+        }
     }
 }
 

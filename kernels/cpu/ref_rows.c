@@ -4,6 +4,7 @@
 
 #include "base/rng.h"
 #include "kernels/cpu/cpu.h"
+#include "kernels/cpu/row_sum.h"
 
 static void bias_add_ref(float *y, const float *bias, int64_t n, int64_t c)
 {
@@ -13,15 +14,16 @@ static void bias_add_ref(float *y, const float *bias, int64_t n, int64_t c)
             y[i * c + j] += bias[j];
 }
 
-static void bias_backward_ref(float *dbias, const float *dy, int64_t n, int64_t c)
+static void bias_backward_ref(const struct row_sum *dbias, const float *dy, int64_t n, int64_t c)
 {
 #pragma omp parallel for
-    for (int64_t j = 0; j < c; j++) {
-        float sum = 0;
-        for (int64_t i = 0; i < n; i++)
-            sum += dy[i * c + j];
-        dbias[j] += sum;
-    }
+    for (int64_t j = 0; j < c; j++)
+        for (int64_t p = 0, i = 0; p < row_parts(dbias); p++) {
+            float sum = 0;
+            for (; i < row_part_end(dbias, p, n); i++)
+                sum += dy[i * c + j];
+            dbias->to[j] += sum;
+        }
 }
 
 static void rmsnorm_ref(float *y, int64_t y_stride, float *rstd, const float *x, int64_t x_stride, const float *w,
@@ -42,18 +44,19 @@ static void rmsnorm_ref(float *y, int64_t y_stride, float *rstd, const float *x,
 }
 
 /* With u = w (or w + 1) and m = mean(dy * u * x): dx = r * (dy * u - x * r^2 * m), dw = sum over rows of dy * x * r. */
-static void rmsnorm_backward_ref(float *dx, int64_t dx_stride, bool add, float *dw, const float *dy, int64_t dy_stride,
+static void rmsnorm_backward_ref(float *dx, int64_t dx_stride, bool add, const struct row_sum *dw, const float *dy, int64_t dy_stride,
                                  const float *x, int64_t x_stride, const float *w, bool plus_one, const float *rstd,
                                  int64_t n, int64_t c)
 {
     /* dw first: dx may be the same memory as dy */
 #pragma omp parallel for
-    for (int64_t j = 0; j < (dw ? c : 0); j++) {
-        float sum = 0;
-        for (int64_t i = 0; i < n; i++)
-            sum += dy[i * dy_stride + j] * x[i * x_stride + j] * rstd[i];
-        dw[j] += sum;
-    }
+    for (int64_t j = 0; j < (dw ? c : 0); j++)
+        for (int64_t p = 0, i = 0; p < row_parts(dw); p++) {
+            float sum = 0;
+            for (; i < row_part_end(dw, p, n); i++)
+                sum += dy[i * dy_stride + j] * x[i * x_stride + j] * rstd[i];
+            dw->to[j] += sum;
+        }
 #pragma omp parallel for
     for (int64_t i = 0; i < n; i++) {
         const float *xi = x + i * x_stride, *dyi = dy + i * dy_stride;

@@ -19,15 +19,19 @@ static void ISA(bias_add)(float *y, const float *bias, int64_t n, int64_t c)
         }
 }
 
-static void ISA(bias_backward)(float *dbias, const float *dy, int64_t n, int64_t c)
+static void ISA(bias_backward)(const struct row_sum *dbias, const float *dy, int64_t n, int64_t c)
 {
 #pragma omp parallel for if (n * c > FEW_ELEMENTS)
     for (int64_t j = 0; j < c; j += VL) {
         int lanes = lanes_left(c, j);
-        vf sum = v_set(0);
-        for (int64_t i = 0; i < n; i++)
-            sum = v_add(sum, v_load_n(dy + i * c + j, lanes));
-        v_store_n(dbias + j, v_add(v_load_n(dbias + j, lanes), sum), lanes);
+        vf total = v_load_n(dbias->to + j, lanes);
+        for (int64_t p = 0, i = 0; p < row_parts(dbias); p++) {
+            vf sum = v_set(0);
+            for (int64_t end = row_part_end(dbias, p, n); i < end; i++)
+                sum = v_add(sum, v_load_n(dy + i * c + j, lanes));
+            total = v_add(total, sum);
+        }
+        v_store_n(dbias->to + j, total, lanes);
     }
 }
 
@@ -63,7 +67,7 @@ static void ISA(rmsnorm)(float *y, int64_t y_stride, float *rstd, const float *x
     }
 }
 
-static void ISA(rmsnorm_backward)(float *dx, int64_t dx_stride, bool add, float *dw, const float *dy, int64_t dy_stride,
+static void ISA(rmsnorm_backward)(float *dx, int64_t dx_stride, bool add, const struct row_sum *dw, const float *dy, int64_t dy_stride,
                                   const float *x, int64_t x_stride, const float *w, bool plus_one, const float *rstd,
                                   int64_t n, int64_t c)
 {
@@ -72,10 +76,14 @@ static void ISA(rmsnorm_backward)(float *dx, int64_t dx_stride, bool add, float 
 #pragma omp parallel for if (n * c > FEW_ELEMENTS)
     for (int64_t j = 0; j < (dw ? c : 0); j += VL) {
         int lanes = lanes_left(c, j);
-        vf sum = v_set(0);
-        for (int64_t i = 0; i < n; i++)
-            sum = v_fma(v_mul(v_load_n(dy + i * dy_stride + j, lanes), v_set(rstd[i])), v_load_n(x + i * x_stride + j, lanes), sum);
-        v_store_n(dw + j, v_add(v_load_n(dw + j, lanes), sum), lanes);
+        vf total = v_load_n(dw->to + j, lanes);
+        for (int64_t p = 0, i = 0; p < row_parts(dw); p++) {
+            vf sum = v_set(0);
+            for (int64_t end = row_part_end(dw, p, n); i < end; i++)
+                sum = v_fma(v_mul(v_load_n(dy + i * dy_stride + j, lanes), v_set(rstd[i])), v_load_n(x + i * x_stride + j, lanes), sum);
+            total = v_add(total, sum);
+        }
+        v_store_n(dw->to + j, total, lanes);
     }
 #pragma omp parallel for if (n * c > FEW_ELEMENTS)
     for (int64_t i = 0; i < n; i++) {

@@ -152,13 +152,16 @@ static void layout_work(struct decoder *d, struct arena *a)
 
 void decoder_layout(struct decoder *d, struct arena *a)
 {
-    const struct model_config *c = &d->m->config;
+    const struct model *m = d->m;
+    const struct model_config *c = &m->config;
     for (int l = 0; l <= c->layers; l++)
         d->x[l] = l && l <= d->lowest ? d->x[0] : take(a, d->backward ? "activations kept for backward" : "scratch", d->rows, c->hidden);
     for (int i = 0; i < d->n_kept; i++)
         layout_kept(d, a, i);
     layout_work(d, a);
     head_layout(d, a);
+    bool tied = d->backward && m->embed.pw && m->embed.pw == m->head.pw;
+    d->tied_grad = take(a, "gradients", c->vocab, tied ? c->hidden : 0);
 }
 
 static int check_batch(const struct decoder *d, const struct batch *b, struct err *e)
@@ -286,8 +289,18 @@ static bool backward(struct decoder *d)
                        d->batch->n);
     }
     if (m->embed.pw)
-        m->k->embedding_backward(m->embed.pw->grad, d->work.dx, d->ids, d->batch->n, m->config.hidden, m->config.vocab);
+        m->k->embedding_backward(d->tied_grad ? d->tied_grad : m->embed.pw->grad, d->work.dx, d->ids, d->batch->n, m->config.hidden,
+                                 m->config.vocab);
     return true;
+}
+
+void decoder_end_step(struct decoder *d)
+{
+    const struct model *m = d->m;
+    if (!d->tied_grad)
+        return;
+    m->k->add(m->embed.pw->grad, d->tied_grad, m->embed.pw->numel);
+    m->k->zero(d->tied_grad, (size_t)m->embed.pw->numel * sizeof *d->tied_grad);
 }
 
 int decoder_forward_backward(struct decoder *d, const struct batch *b, float grad_scale, uint64_t seed, int64_t step,

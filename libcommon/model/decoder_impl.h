@@ -11,12 +11,17 @@
 /* The output layer runs over chunks of rows: scores of one chunk are held, never rows x vocabulary. */
 struct head {
     int64_t chunk;               /* rows at a time */
+    int64_t piece;               /* rows of a sample whose gradients are summed in one: the same for every split of a step */
+    bool by_piece;               /* gradients are summed here: a chunk holds whole pieces */
     float *x, *xn, *dxn;         /* (chunk, C) gathered rows, their norm, its gradient */
     float *rstd, *loss;          /* (chunk) */
     float *scores;               /* (chunk, V) logits, then their gradient */
     float *low;                  /* (chunk, kept rank) */
     int32_t *rows, *targets;     /* (chunk) */
     int32_t *host_rows, *host_targets;
+    int64_t *cuts;               /* host (chunk + 1): bounds of the `pieces` gathered */
+    int pieces;
+    int64_t count;               /* rows gathered, those of an open piece too */
     float *host_loss;
 };
 
@@ -34,6 +39,7 @@ struct decoder {
     struct layer_work work;
     struct head head;
     int32_t *ids;                /* (N) */
+    float *tied_grad;            /* (V, C) sum of a step's gradients of a tied embedding, apart from those of the output layer; else NULL */
     float *cos_sin;
     int32_t *pos;
     /* host */

@@ -13,15 +13,18 @@ void head_init(struct decoder *d)
     struct head *h = &d->head;
     int64_t fit = HEAD_SCORES / d->m->config.vocab;
     fit = fit > 1024 ? 1024 : fit & ~INT64_C(15);
-    h->chunk = fit < 2 * DECODER_MIN_ROWS ? 2 * DECODER_MIN_ROWS : fit;
-    h->chunk = h->chunk > d->rows ? d->rows : h->chunk;
-    h->host_rows = mem_array(NULL, (size_t)h->chunk, sizeof *h->host_rows);
+    h->piece = fit < 2 * DECODER_MIN_ROWS ? 2 * DECODER_MIN_ROWS : fit;
+    h->by_piece = linear_trains(&d->m->head) || d->m->norm.pw;
+    h->chunk = h->piece > d->rows ? d->rows : h->piece;
+    h->cuts = mem_zalloc((size_t)h->chunk + 1, sizeof *h->cuts);
+    h->host_rows = mem_zalloc((size_t)h->chunk, sizeof *h->host_rows);
     h->host_targets = mem_array(NULL, (size_t)h->chunk, sizeof *h->host_targets);
     h->host_loss = mem_array(NULL, (size_t)h->chunk, sizeof *h->host_loss);
 }
 
 void head_release(struct decoder *d)
 {
+    free(d->head.cuts);
     free(d->head.host_rows);
     free(d->head.host_targets);
     free(d->head.host_loss);
@@ -43,14 +46,13 @@ void head_layout(struct decoder *d, struct arena *a)
     h->targets = arena_alloc(a, label, n, sizeof *h->targets);
 }
 
-/* Scores of `count` rows of the last layer's output (host_rows); returns the rows computed, with zeros after `count`. */
+/* Scores of `count` rows of the last layer's output (host_rows); returns the rows computed, with zeros after `count`, to which any
+ * dropout may be applied. */
 static int64_t chunk_scores(struct decoder *d, int64_t count)
 {
     struct head *h = &d->head;
     const struct model *m = d->m;
     int64_t c = m->config.hidden, n = count > DECODER_MIN_ROWS ? count : DECODER_MIN_ROWS;
-    for (int64_t i = count; i < n; i++)
-        h->host_rows[i] = 0;
     m->k->copy_in(h->rows, h->host_rows, (size_t)count * sizeof *h->rows);
     m->k->gather_rows(h->x, d->x[m->config.layers], h->rows, count, c);
     if (n > count)
@@ -63,34 +65,34 @@ static int64_t chunk_scores(struct decoder *d, int64_t count)
 }
 
 /* Gradients of the chunk from those of its scores; dx gets its rows. */
-static void chunk_backward(struct decoder *d, int64_t count, int64_t n)
+static void chunk_backward(struct decoder *d, int pieces, int64_t n)
 {
     struct head *h = &d->head;
     const struct model *m = d->m;
+    struct linear_pass pass = d->work.pass;
     int64_t c = m->config.hidden;
     bool body = decoder_trains_body(d);
-    d->work.pass.rows = h->host_rows;
-    d->work.pass.cuts = NULL;
-    linear_backward(&d->work.pass, &m->head, body || m->norm.pw ? h->dxn : NULL, false, h->scores, h->xn, h->low, n);
-    d->work.pass.rows = NULL;
-    d->work.pass.cuts = d->batch->start;
+    pass.rows = h->host_rows;
+    pass.cuts = h->cuts;
+    pass.n_cuts = pieces;
+    linear_backward(&pass, &m->head, body || m->norm.pw ? h->dxn : NULL, false, h->scores, h->xn, h->low, n);
     if (!body && !m->norm.pw)
         return;
-    m->k->rmsnorm_backward(h->xn, c, false, m->norm.pw ? m->norm.pw->grad : NULL, h->dxn, c, h->x, c, m->norm.weight, false,
-                           h->rstd, n, c);
+    layer_norm_backward(&pass, &m->norm, 1, c, h->xn, false, h->dxn, h->x, h->rstd, n);
     if (body)
-        m->k->scatter_rows(d->work.dx, h->xn, h->rows, count, c);
+        m->k->scatter_rows(d->work.dx, h->xn, h->rows, h->cuts[pieces], c);
 }
 
-/* Cross entropy of a chunk of `count` rows; adds to r and per_row. */
-static void chunk_loss(struct decoder *d, int64_t count, float grad_scale, struct decoder_result *r, float *per_row)
+/* Cross entropy of a chunk of pieces; adds to r and per_row. */
+static void chunk_loss(struct decoder *d, int pieces, float grad_scale, struct decoder_result *r, float *per_row)
 {
     struct head *h = &d->head;
     const struct kernels *k = d->m->k;
-    int64_t n = chunk_scores(d, count);
-    for (int64_t i = count; i < n; i++)
-        h->host_targets[i] = -1;
-    k->copy_in(h->targets, h->host_targets, (size_t)n * sizeof *h->targets);
+    int64_t count = h->cuts[pieces], n = chunk_scores(d, count);
+    int32_t none[DECODER_MIN_ROWS];
+    memset(none, -1, sizeof none);
+    k->copy_in(h->targets, h->host_targets, (size_t)count * sizeof *h->targets);
+    k->copy_in(h->targets + count, none, (size_t)(n - count) * sizeof *h->targets);
     k->cross_entropy(h->loss, h->scores, h->targets, grad_scale, n, d->m->config.vocab);
     k->copy_out(h->host_loss, h->loss, (size_t)count * sizeof *h->loss);
     for (int64_t i = 0; i < count; i++) {
@@ -100,31 +102,69 @@ static void chunk_loss(struct decoder *d, int64_t count, float grad_scale, struc
     }
     r->trained += count;
     if (grad_scale != 0)
-        chunk_backward(d, count, n);
+        chunk_backward(d, pieces, n);
+}
+
+static void close_piece(struct head *h)
+{
+    if (h->count > h->cuts[h->pieces])
+        h->cuts[++h->pieces] = h->count;
+}
+
+/* The closed pieces are computed, what is open moves to the front. */
+static void run_pieces(struct decoder *d, float grad_scale, struct decoder_result *r, float *per_row)
+{
+    struct head *h = &d->head;
+    int64_t done = h->cuts[h->pieces];
+    chunk_loss(d, h->pieces, grad_scale, r, per_row);
+    h->count -= done;
+    h->pieces = 0;
+    memmove(h->host_rows, h->host_rows + done, (size_t)h->count * sizeof *h->host_rows);
+    memmove(h->host_targets, h->host_targets + done, (size_t)h->count * sizeof *h->host_targets);
+}
+
+/* False: stopped. */
+static bool sample_loss(struct decoder *d, int64_t first, int64_t end, float grad_scale, struct decoder_result *r, float *per_row)
+{
+    const struct batch *b = d->batch;
+    struct head *h = &d->head;
+    for (int64_t i = first; i < end; i++) {
+        if (b->targets[i] < 0)
+            continue;
+        if (h->count - h->cuts[h->pieces] == h->piece || (!h->by_piece && h->count == h->chunk))
+            close_piece(h);
+        if (h->count == h->chunk) {
+            if (decoder_stopped(d))
+                return false;
+            run_pieces(d, grad_scale, r, per_row);
+        }
+        h->host_rows[h->count] = (int32_t)i;
+        h->host_targets[h->count++] = b->targets[i];
+    }
+    if (h->by_piece)
+        close_piece(h);
+    return true;
 }
 
 bool head_loss(struct decoder *d, float grad_scale, struct decoder_result *r, float *per_row)
 {
     const struct batch *b = d->batch;
     struct head *h = &d->head;
-    int64_t count = 0;
+    h->count = h->pieces = 0;
     *r = (struct decoder_result){0};
     if (per_row)
         memset(per_row, 0, (size_t)b->n * sizeof *per_row);
     if (grad_scale != 0 && decoder_trains_body(d))
         d->m->k->zero(d->work.dx, (size_t)(d->n * d->m->config.hidden) * sizeof *d->work.dx);
-    for (int64_t i = 0; i < b->n; i++) {
-        if (b->targets && b->targets[i] >= 0) {
-            h->host_rows[count] = (int32_t)i;
-            h->host_targets[count++] = b->targets[i];
-        }
-        if (count == h->chunk || (count && i == b->n - 1)) {
-            if (decoder_stopped(d))
-                return false;
-            chunk_loss(d, count, grad_scale, r, per_row);
-            count = 0;
-        }
-    }
+    for (int s = 0; b->targets && s < b->n_seq; s++)
+        if (!sample_loss(d, b->start[s], b->start[s + 1], grad_scale, r, per_row))
+            return false;
+    close_piece(h);
+    if (!h->count)
+        return true;
+    if (decoder_stopped(d))
+        return false;
+    run_pieces(d, grad_scale, r, per_row);
     return true;
 }
 

@@ -61,6 +61,11 @@ struct attention layer_attention(const struct layer_work *w, const struct model 
 void layer_after_attention(const struct layer_work *w, const struct model *m, int layer, const float *x,
                            struct layer_kept *kept, float *x_next, int64_t n);
 
+/* dx (N * each, size) = or += the gradient through a norm, whose own is added where it is trained; a row of the pass holds `each`
+ * vectors of `size`. */
+void layer_norm_backward(const struct linear_pass *p, const struct norm *norm, int64_t each, int64_t size, float *dx, bool add,
+                         const float *dy, const float *x, const float *rstd, int64_t n);
+
 /* Adds the gradients of the layer's parameters; w->dx becomes the gradient of x when `below` (else it is left unspecified).
  * n rows of which `used` belong to samples; seq: the samples, k and v unset. kept->gate and up are destroyed. */
 void layer_backward(const struct layer_work *w, const struct model *m, int layer, const float *x, struct layer_kept *kept,

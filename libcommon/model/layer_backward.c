@@ -18,12 +18,11 @@ static void norm_again(const struct layer_work *w, const struct model *m, const 
     w->pass.k->rmsnorm(w->xn, c->hidden, NULL, x, c->hidden, norm->weight, false, (float)c->rms_eps, n, c->hidden);
 }
 
-/* w->dx += gradient through the norm of x. */
-static void norm_backward(const struct layer_work *w, const struct model *m, const struct norm *norm, const float *x,
-                          const float *rstd, int64_t n)
+void layer_norm_backward(const struct linear_pass *p, const struct norm *norm, int64_t each, int64_t size, float *dx, bool add,
+                         const float *dy, const float *x, const float *rstd, int64_t n)
 {
-    int64_t c = m->config.hidden;
-    w->pass.k->rmsnorm_backward(w->dx, c, true, norm->pw ? norm->pw->grad : NULL, w->dn, c, x, c, norm->weight, false, rstd, n, c);
+    struct row_sum dw = {norm->pw ? norm->pw->grad : NULL, p->cuts, p->n_cuts, each};
+    p->k->rmsnorm_backward(dx, size, add, dw.to ? &dw : NULL, dy, size, x, size, norm->weight, false, rstd, n * each, size);
 }
 
 static void mlp_backward(const struct layer_work *w, const struct model *m, const struct layer *ly, struct layer_kept *kept,
@@ -43,7 +42,7 @@ static void mlp_backward(const struct layer_work *w, const struct model *m, cons
     linear_backward(&w->pass, &ly->gate, dn, false, kept->gate, w->xn, kept->low[LAYER_GATE], n);
     linear_backward(&w->pass, &ly->up, dn, true, kept->up, w->xn, kept->low[LAYER_UP], n);
     if (t->mlp_in)
-        norm_backward(w, m, &ly->mlp_norm, kept->x2, kept->rstd2, n);
+        layer_norm_backward(&w->pass, &ly->mlp_norm, 1, m->config.hidden, w->dx, true, dn, kept->x2, kept->rstd2, n);
 }
 
 /* Back through the rotation and, where the model has it, the norm of every head. Returns the gradient of the projection. */
@@ -54,8 +53,7 @@ static float *unrotate(const struct layer_work *w, const struct model *m, const 
     w->pass.k->rope(grad, heads * d, w->cos_sin, w->pos, true, n, heads, m->config.head_dim);
     if (!m->config.qk_norm)
         return grad;
-    w->pass.k->rmsnorm_backward(rotated, d, false, norm->pw ? norm->pw->grad : NULL, grad, d, x, d, norm->weight, false, rstd,
-                                n * heads, d);
+    layer_norm_backward(&w->pass, norm, heads, d, rotated, false, grad, x, rstd, n);
     return rotated;
 }
 
@@ -125,5 +123,5 @@ void layer_backward(const struct layer_work *w, const struct model *m, int layer
     linear_backward(&w->pass, &ly->k, dn, true, dk, w->xn, kept->low[LAYER_K], n);
     linear_backward(&w->pass, &ly->v, dn, true, w->dv, w->xn, kept->low[LAYER_V], n);
     if (t.attn_in)
-        norm_backward(w, m, &ly->attn_norm, x, kept->rstd1, n);
+        layer_norm_backward(&w->pass, &ly->attn_norm, 1, c->hidden, w->dx, true, dn, x, kept->rstd1, n);
 }

@@ -63,9 +63,9 @@ static void multiply(const struct linear_pass *p, int64_t m, int64_t n, int64_t 
 }
 
 /* c (m, n) += alpha times a sum over the batch's rows, sample by sample. */
-static void accumulate(const struct linear_pass *p, int64_t m, int64_t n, int64_t rows, struct mat a, struct mat b, float *c, float alpha)
+static void accumulate(const struct linear_pass *p, int64_t m, int64_t n, struct mat a, struct mat b, float *c, float alpha)
 {
-    struct matmul mm = {m, n, p->cuts ? p->cuts[p->n_cuts] : rows, a, b, c, n, alpha, 1, p->bf16, p->cuts, p->n_cuts};
+    struct matmul mm = {m, n, p->cuts[p->n_cuts], a, b, c, n, alpha, 1, p->bf16, p->cuts, p->n_cuts};
     p->k->matmul(&mm, 1);
 }
 
@@ -149,9 +149,9 @@ static void backward_pair(const struct linear_pass *p, const struct linear *l, c
 {
     multiply(p, n, a->rank, l->out, rows_of(dy, DTYPE_F32, l->out), rows_of(a->b, DTYPE_F32, a->rank), g, a->scale, 0);
     if (a->pb)
-        accumulate(p, l->out, a->rank, n, transposed(dy, DTYPE_F32, l->out), rows_of(h, DTYPE_F32, a->rank), a->pb->grad, a->scale);
+        accumulate(p, l->out, a->rank, transposed(dy, DTYPE_F32, l->out), rows_of(h, DTYPE_F32, a->rank), a->pb->grad, a->scale);
     if (a->pa)
-        accumulate(p, a->rank, l->in, n, transposed(g, DTYPE_F32, a->rank),
+        accumulate(p, a->rank, l->in, transposed(g, DTYPE_F32, a->rank),
                    rows_of(pair_input(p, a, x, n, l->in), DTYPE_F32, l->in), a->pa->grad, 1);
 }
 
@@ -171,9 +171,9 @@ void linear_backward(const struct linear_pass *p, const struct linear *l, float 
                      const float *x, const float *low, int64_t n)
 {
     if (l->pbias)
-        p->k->bias_backward(l->pbias->grad, dy, n, l->out);
+        p->k->bias_backward(&(struct row_sum){l->pbias->grad, p->cuts, p->n_cuts, 1}, dy, n, l->out);
     if (l->pw)
-        multiply(p, l->out, l->in, n, transposed(dy, DTYPE_F32, l->out), rows_of(x, DTYPE_F32, l->in), l->pw->grad, 1, 1);
+        accumulate(p, l->out, l->in, transposed(dy, DTYPE_F32, l->out), rows_of(x, DTYPE_F32, l->in), l->pw->grad, 1);
     float *g = p->low;
     for (const struct lora *a = l->lora; a; a = a->next) {
         if (dx || is_trained(a))

@@ -15,8 +15,8 @@ struct linear_pass {
     bool dropout;          /* training: trained pairs drop inputs */
     uint64_t seed;
     int64_t step, row0;    /* with the row's index in the step they key the draws */
-    const int64_t *cuts;   /* host: bounds of the samples among the rows (n_cuts + 1); NULL: not cut. Gradients of pairs are summed by */
-    int n_cuts;            /* sample, so that they are the same bits however a step is cut into batches of whole samples */
+    const int64_t *cuts;   /* host: bounds of the samples among the rows (n_cuts + 1). Gradients of parameters are summed by sample, so */
+    int n_cuts;            /* that they are the same bits however a step is cut into batches of whole samples. Backward only */
     const int32_t *rows;   /* host: index of each row within the batch; NULL: 0, 1, 2 ... */
     float *drop;           /* (N, in) scratch, when a pair has dropout */
     float *low;            /* (N, linear_rank) scratch, when there are pairs */

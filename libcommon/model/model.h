@@ -5,7 +5,7 @@
  *     model_add_adapter()     PEFT LoRA folders, applied without merging (any number)
  *     lora_new()              fresh LoRA pairs to train; or model_train_weights() for full training
  *     decoder_plan()          sizes of the activation arena for packs of at most N rows
- *     decoder_forward_backward() / decoder_loss() / decoder_forward(), decoder_scores()
+ *     decoder_forward_backward() for each pack of a step, decoder_end_step() / decoder_loss() / decoder_forward(), decoder_scores()
  *
  * Weights stay in the mapped file in their stored type (or are copied as they are, for many short passes: model_copy_weights);
  * small vectors (norms, biases) are copied to f32 at opening. In full
@@ -133,6 +133,9 @@ void decoder_set_stop(struct decoder *d, int (*stop)(void));
  * (seed 0 and dropout 0 in evaluation). */
 int decoder_forward_backward(struct decoder *d, const struct batch *b, float grad_scale, uint64_t seed, int64_t step,
                              struct decoder_result *r, struct err *e) MUST_CHECK;
+/* After the last batch of a step: only now are all gradients complete. What a batch adds and in which order does not depend on how
+ * the step's samples were cut into batches, and neither does any bit of the sum. */
+void decoder_end_step(struct decoder *d);
 /* Evaluation: no dropout, no gradients; per_row (n) gets each row's loss when not NULL. */
 int decoder_loss(struct decoder *d, const struct batch *b, struct decoder_result *r, float *per_row, struct err *e) MUST_CHECK;
 /* One pass without gradients, whose logits decoder_scores then gives, as often as wanted: (n_rows, V) f32 on the host, of chosen rows

@@ -48,14 +48,6 @@ static void check_usage(const struct train_command *c, int n_files)
         die_usage("--eval-every needs --eval FILE.tok");
 }
 
-static int64_t recorded_rows(const struct run_record *old)
-{
-    json_t *j = old->run ? json_loads(old->run, 0, NULL) : NULL;
-    int64_t rows = json_integer_value(json_object_get(json_object_get(j, "options"), "rows"));
-    json_decref(j);
-    return rows > 0 && rows <= 10000000 ? rows : 0;
-}
-
 static void introduce(const struct session *s)
 {
     char all[32], mem[32], alone[64] = "";
@@ -190,7 +182,7 @@ static int command(const struct train_command *c, struct session *s, struct run_
         *e = foreign;
         return -1;
     }
-    if (session_open(s, c, file, e) < 0 || session_plan(s, c->o->restart || cli.force ? 0 : recorded_rows(old), memory, e) < 0 || session_describe(s, e) < 0)
+    if (session_open(s, c, file, e) < 0 || session_plan(s, memory, e) < 0 || session_describe(s, e) < 0)
         return -1;
     if (s->model->warning)
         msg_warn("%s", s->model->warning);

@@ -37,9 +37,9 @@ static int log_start(struct loop *l, struct err *e)
     int64_t parameters = 0;
     for (int i = 0; i < l->j->model->n_params; i++)
         parameters += l->j->model->params[i]->numel;
-    return runlog_add(l->log, json_pack("{s:s,s:s,s:s,s:s,s:s,s:I,s:I,s:o,s:I}", "type", "start", "tool", l->j->tool, "version", FINETOOLS_VERSION,
+    return runlog_add(l->log, json_pack("{s:s,s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:o,s:I}", "type", "start", "tool", l->j->tool, "version", FINETOOLS_VERSION,
                                         "backend", l->j->model->k->name, "features", l->j->model->k->features, "steps",
-                                        (json_int_t)l->s.total_steps, "parameters", (json_int_t)parameters,
+                                        (json_int_t)l->s.total_steps, "parameters", (json_int_t)parameters, "rows", (json_int_t)l->j->plan->rows,
                                         "run", json_loads(l->j->run, 0, NULL), "time", (json_int_t)time(NULL)), e);
 }
 
@@ -145,6 +145,7 @@ static int gradients(struct loop *l, const struct batches_step *b, double *loss,
         if (!isfinite(one.loss_sum))
             return diverged_before(l, "the loss");
     }
+    decoder_end_step(j->plan->decoder);
     *loss = sum / (double)b->trained;
     return 0;
 }

@@ -19,7 +19,7 @@ struct train_options {
     int64_t memory;
     const char *log;
     bool restart;
-    bool epochs_given, batch_given, rows_given, recompute_given;
+    bool epochs_given, batch_given, recompute_given;
 };
 
 #define TRAIN_DEFAULTS(rate)                                                                                                       \
@@ -34,7 +34,7 @@ struct train_options {
     {OPT_COUNT, 0, "steps", &o.steps, "N", "optimizer steps, instead of --epochs", .min = 1, .max = 1e12},                                                \
     {OPT_COUNT, 0, "batch", &o.batch, "N", "samples per step (16)", .min = 1, .max = 1e9, .given = &o.batch_given},                                       \
     {OPT_COUNT, 0, "batch-tokens", &o.batch_tokens, "N", "trained tokens per step, instead of --batch", .min = 1, .max = 1e12},                           \
-    {OPT_COUNT, 0, "rows", &o.rows, "N", "tokens computed at once, at most (chosen by size)", .min = 1, .max = 1e7, .given = &o.rows_given},              \
+    {OPT_COUNT, 0, "rows", &o.rows, "N", "tokens computed at once, at most (chosen by size)", .min = 1, .max = 1e7},                                      \
     {OPT_CHOICE, 0, "order", &o.order, "random|file", "order of the samples in each epoch (random)"},                                                     \
     {OPT_GROUP, .help = "Optimizer"},                                                                                                                     \
     {OPT_REAL, 0, "lr", &o.lr, "X", "peak learning rate (" lr_default ")", .min = 0, .max = 1e3},                                                         \

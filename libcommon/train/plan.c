@@ -72,12 +72,12 @@ int plan_make(struct plan *p, struct model *m, struct optimizer *o, const struct
         try_plan(p, m, o, w->rows, layer);
     else
         choose_rows(p, m, o, w->useful, layer);
-    if (eval && eval->longest > p->room) { /* rows are chosen: an evaluation changes no pack of the training */
+    if (eval && eval->longest > p->room) {
         p->longest = eval->longest;
         try_plan(p, m, o, p->rows, layer);
     }
     if (p->peak > w->memory && !strcmp(w->recompute, "auto") && o)
-        try_plan(p, m, o, p->rows, true); /* the same rows: the same bytes */
+        try_plan(p, m, o, p->rows, true);
     return 0;
 }
 

@@ -3,8 +3,8 @@
  *     plan_make(&p, model, optimizer, wish, train, eval, &e)   chooses rows and recomputation, plans the arena
  *     arena_commit(&p.arena), plan_layout(&p, ...)             then the memory is there
  *
- * Rows at once do not depend on the machine, so that equal commands give equal bytes: the largest of 2048, 1024 and 512 whose
- * activations take at most 1 GiB, not more than a step has, and never less than the longest sample to train on. What is recomputed changes no bit. */
+ * Rows at once: the largest of 2048, 1024 and 512 whose activations take at most 1 GiB, not more than a step has, and never less than
+ * the longest sample to train on. Neither they nor what is recomputed change a bit of the result. */
 #ifndef TRAIN_PLAN_H
 #define TRAIN_PLAN_H
 
@@ -22,7 +22,7 @@ struct plan_wish {
 struct plan {
     struct arena arena;       /* planned, not committed */
     struct decoder *decoder;
-    int64_t rows;             /* of a pack of samples; what the bytes of the result depend on, with or without an evaluation */
+    int64_t rows;             /* of a pack of samples */
     int64_t longest, room;    /* the longest sample, computed by itself when it has more rows; the most of both */
     bool recompute;
     int64_t mapped;           /* bytes of weights in the mapped files */

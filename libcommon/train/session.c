@@ -77,10 +77,10 @@ static int64_t useful_rows(const struct session *s)
     return step;
 }
 
-int session_plan(struct session *s, int64_t recorded_rows, int64_t memory, struct err *e)
+int session_plan(struct session *s, int64_t memory, struct err *e)
 {
     const struct train_options *o = s->c->o;
-    const struct plan_wish w = {o->rows_given || !recorded_rows ? o->rows : recorded_rows, useful_rows(s), o->recompute, memory};
+    const struct plan_wish w = {o->rows, useful_rows(s), o->recompute, memory};
     int64_t total = o->steps ? o->steps : batches_count_steps(&s->batches, o->epochs);
     if (schedule_init(&s->schedule, o->schedule, o->lr, o->warmup, total, e) < 0)
         return -1;
@@ -113,7 +113,6 @@ static void describe_options(const struct session *s, json_t *j)
     else
         add(j, "epochs", json_real(o->epochs));
     add(j, o->batch_tokens ? "batch_tokens" : "batch", json_integer(o->batch_tokens ? o->batch_tokens : o->batch));
-    add(j, "rows", json_integer(s->plan.rows));
     add(j, "order", json_string(o->order));
     add(j, "lr", json_real(o->lr));
     add(j, "schedule", json_string(o->schedule));

@@ -22,8 +22,8 @@ struct session {
 
 /* Opens and checks; nothing is written. */
 int session_open(struct session *s, const struct train_command *c, const char *train_path, struct err *e) MUST_CHECK;
-/* Steps, schedule, memory. recorded_rows: of the run that goes on, or 0. */
-int session_plan(struct session *s, int64_t recorded_rows, int64_t memory, struct err *e) MUST_CHECK;
+/* Steps, schedule, memory. */
+int session_plan(struct session *s, int64_t memory, struct err *e) MUST_CHECK;
 int session_describe(struct session *s, struct err *e) MUST_CHECK; /* run, provenance */
 void session_close(struct session *s);
 

@@ -119,7 +119,7 @@ t options --steps 4 --schedule linear --warmup 1 --weight-decay 0.1 --beta1 0.8 
     --memory 1G --seed 3 --device cpu --summary s.json
 is "$(ls -d options/checkpoint-*)" options/checkpoint-4 'options of every trainer: --keep'
 is "$(grep -c '"type":"step"' my.jsonl) $(grep -c '"type":"eval"' my.jsonl)" '2 2' '--log, --log-every, --eval-every'
-for setting in '"beta1":0.8' '"beta2":0.9' '"eps":1e-6' '"clip":0.5' '"weight_decay":0.1' '"schedule":"linear"' '"warmup":1.0' '"order":"file"' '"rows":100' '"seed":3'; do
+for setting in '"beta1":0.8' '"beta2":0.9' '"eps":1e-6' '"clip":0.5' '"weight_decay":0.1' '"schedule":"linear"' '"warmup":1.0' '"order":"file"' '"seed":3'; do
     has my.jsonl "$setting" "the log tells $setting"
 done
 has s.json '"eval_loss"' '--summary'

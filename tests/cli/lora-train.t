@@ -115,7 +115,7 @@ not_ok '--seed: yet another' test "$(logged seed tokens)" = "$(logged random tok
 is "$(logged random tokens | tr ' ' '\n' | sort -n | tr '\n' ' ')" "$(sort -n lengths | tr '\n' ' ')" 'of the same samples'
 t rows --steps 4 --rows 30
 has rows/log.jsonl '"rows":30' '--rows'
-ok 'it changes rounding only' near "$(logged rows loss | cut -d' ' -f4)" "$(logged plain loss | cut -d' ' -f4)" 1e-6
+is "$(logged rows loss)" "$(logged plain loss)" 'it changes no loss'
 
 # ---- the optimizer ----
 is "$(logged plain lr)" '0.01 0.00853553391 0.005 0.00146446609' '--lr and --schedule cosine'

@@ -158,35 +158,15 @@ is_status 0 'the same command goes on'
 ok 'and ends with the same bytes' same_run long again
 
 # ---- splits of a step ----
-# alike KIND A B: the update of B is that of A to 1e-6, as the norm of the difference: the moments of the gradient, and the values
-values() { # FILE PART
-    header=$(od -A n -t u8 -N 8 "$1" | tr -d ' ')
-    head -c $((header + 8)) "$1" | tail -c +9 | grep -aoE '\.'"$2"'":\{[^}]*' | sed 's/.*\[\([0-9]*\),\([0-9]*\)\]$/\1 \2/' >ranges
-    tail -c +$((header + 9)) "$1" | od -A n -v -t f4 -w4 | awk '
-        NR == FNR { for (i = $1 / 4; i < $2 / 4; i++) wanted[i]; next }
-        FNR - 1 in wanted { print $1 }' ranges -
-}
-alike() {
-    for part in exp_avg master; do
-        values "$1/checkpoint-1/optimizer.safetensors" $part >values.1
-        values "$2/checkpoint-1/optimizer.safetensors" $part >values.2
-        paste values.1 values.2 | awk -v part=$part '{ d += ($1 - $2) ^ 2; s += $1 ^ 2 }
-            END { r = sqrt(d / s); print part, NR, r; exit !(NR > 1000 && r <= 1e-6) }' || return 1
-    done
-}
 make-model -q -o small
 for program in lora-train full-train; do
     step="$program -q -j 2 --dtype f32 -m small --steps 1 --batch 30 --lr 1e-3"
     $step -o $program-whole train.tok
     for rows in 300 100 50 1; do
         $step -o $program-$rows --rows $rows train.tok
-        ok "$program: a step cut into parts of $rows rows" alike $program-whole $program-$rows
+        ok "$program: a step cut into parts of $rows rows gives the same bytes" diff -r $program-whole/checkpoint-1 $program-$rows/checkpoint-1
     done
-    case $program in
-    lora-train) ok 'the bits are the same' cmp $program-whole/checkpoint-1/optimizer.safetensors $program-1/checkpoint-1/optimizer.safetensors ;;
-    *) not_ok 'cut apart, the rounding differs' cmp -s $program-whole/checkpoint-1/optimizer.safetensors $program-1/checkpoint-1/optimizer.safetensors ;;
-    esac
     $step -o $program-again --recompute layer train.tok
-    ok "$program: --recompute gives the same bytes" cmp $program-whole/checkpoint-1/optimizer.safetensors $program-again/checkpoint-1/optimizer.safetensors
+    ok "$program: --recompute gives the same bytes" diff -r $program-whole/checkpoint-1 $program-again/checkpoint-1
 done
 finish

@@ -7,6 +7,7 @@ static void run_backward(struct decoder *d, const struct batch *b, double scale,
     struct err e = ERR_INIT;
     if (decoder_forward_backward(d, b, (float)scale, 7, 1, r, &e))
         tiny_die(&e);
+    decoder_end_step(d);
 }
 
 /* Sample s of the batch alone. */

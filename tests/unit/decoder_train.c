@@ -60,6 +60,7 @@ static void test_differences(const char *name, bool recompute)
     tiny_decoder_make(&d, m, g.batch.n, 3, true, recompute);
     if (decoder_forward_backward(d.d, &g.batch, 1, 5, 3, &r, &e))
         tiny_die(&e);
+    decoder_end_step(d.d);
     ok(r.loss_sum == loss_of(d.d, &g.batch), "%s: the loss is the same without gradients", name);
     double worst = 0;
     const char *where = "";
@@ -121,6 +122,7 @@ static void test_part(const struct golden *g, const char *part, float *const *al
         tiny_decoder_make(&d, m, g->batch.n, 3, true, recompute);
         if (decoder_forward_backward(d.d, &g->batch, 0.1f, 0, 0, &r, &e))
             tiny_die(&e);
+        decoder_end_step(d.d);
         for (int i = 0; i < p.n; i++) {
             bool wanted = strstr(p.p[i]->name, part);
             trained += wanted;
@@ -148,6 +150,7 @@ static void test_parts(void)
     tiny_decoder_make(&d, m, g.batch.n, 3, true, false);
     if (decoder_forward_backward(d.d, &g.batch, 0.1f, 0, 0, &r, &e))
         tiny_die(&e);
+    decoder_end_step(d.d);
     for (int i = 0; i < p.n; i++)
         all[i] = p.p[i]->grad;
     for (size_t i = 0; i < sizeof PARTS / sizeof *PARTS; i++)

@@ -115,6 +115,20 @@ static void test_cuts(const struct level *l, int64_t rows, int64_t cols, enum la
     m.b.data = (const float *)m.b.data + 70 * m.b.row_stride;
     l->k.matmul(&m, 1);
     ok(!memcmp(one, two, (size_t)(rows * cols) * sizeof *one), "matmul %s: %dx%d, the same bits in two calls", l->name, (int)rows, (int)cols);
+    int64_t many[101]; /* more parts than a block holds */
+    for (int i = 0; i <= 100; i++)
+        many[i] = i * 11;
+    m = (struct matmul){rows, cols, 1100, a.mat, b.mat, one, cols, 1, 1, false, many, 100};
+    ok(product_agrees(l, m), "matmul %s: %dx%d summed in many parts", l->name, (int)rows, (int)cols);
+    memcpy(two, one, (size_t)(rows * cols) * sizeof *one);
+    l->k.matmul(&m, 1);
+    m.c = two, m.k = 11, m.n_cuts = 1;
+    for (int i = 0; i < 100; i++) {
+        l->k.matmul(&m, 1);
+        m.a.data = (const float *)m.a.data + 11 * m.a.col_stride;
+        m.b.data = (const float *)m.b.data + 11 * m.b.row_stride;
+    }
+    ok(!memcmp(one, two, (size_t)(rows * cols) * sizeof *one), "matmul %s: %dx%d, the same bits part by part", l->name, (int)rows, (int)cols);
     block_free(one), block_free(two), free(a.memory), free(b.memory);
 }
 

@@ -109,7 +109,7 @@ static bool norm_agrees(const struct level *l, const struct norm_case *t)
     for (int v = 0; v < 2; v++) {
         float **g = got[v];
         k[v]->rmsnorm(g[0], t->y_stride, g[1], x, t->x_stride, w, t->plus_one, t->eps, t->n, t->c);
-        k[v]->rmsnorm_backward(g[2], t->x_stride, t->add, t->frozen ? NULL : g[3], dy, t->y_stride, x, t->x_stride, w, t->plus_one, g[1], t->n, t->c);
+        k[v]->rmsnorm_backward(g[2], t->x_stride, t->add, t->frozen ? NULL : &(struct row_sum){.to = g[3]}, dy, t->y_stride, x, t->x_stride, w, t->plus_one, g[1], t->n, t->c);
     }
     block_free(x), block_free(w), block_free(dy);
     char what[100];
@@ -174,13 +174,40 @@ static bool bias_agrees(const struct level *l, int64_t n, int64_t c)
     for (int64_t i = 0; i < n; i++)
         for (int64_t j = 0; j < c; j++)
             truth[i * c + j] += bias[j], db_truth[j] += y[i * c + j];
-    l->k.bias_backward(db, y, n, c);
-    spec.bias_backward(db_naive, y, n, c);
+    l->k.bias_backward(&(struct row_sum){.to = db}, y, n, c);
+    spec.bias_backward(&(struct row_sum){.to = db_naive}, y, n, c);
     l->k.bias_add(y, bias, n, c);
     spec.bias_add(naive, bias, n, c);
     block_free(bias);
     bool good = settle(y, naive, truth, n * c, l->name);
     return settle(db, db_naive, db_truth, c, l->name) && good;
+}
+
+/* Gradients that are sums over rows: by part, near the sum in one, and the same bits whether the parts come in one call or in two. */
+static bool parts_agree(const struct level *l, int64_t c, int64_t times)
+{
+    static const int64_t cuts[] = {0, 1, 20, 27, 61}, rest[] = {0, 7, 41};
+    const int64_t n = 61 * times, half = 20 * times, rows = n + 3; /* the rows behind the last cut do not count */
+    float *x = block_new(rows * c, 1), *y = block_new(rows * c, 2), *w = block_new(c, 3), *rstd = block_new(rows, 4), *dx = block_new(rows * c, 5);
+    float *norm[3], *bias[3];
+    for (int v = 0; v < 3; v++) {
+        norm[v] = block_new(c, 6), bias[v] = block_new(c, 7);
+        struct row_sum dw = {norm[v], v ? cuts : NULL, v == 2 ? 2 : 4, times}, db = {bias[v], dw.cuts, dw.n_cuts, times};
+        l->k.rmsnorm_backward(dx, c, false, &dw, y, c, x, c, w, false, rstd, v == 1 ? rows : v == 2 ? half : n, c);
+        l->k.bias_backward(&db, y, v == 1 ? rows : v == 2 ? half : n, c);
+        if (v < 2)
+            continue;
+        dw.cuts = db.cuts = rest;
+        l->k.rmsnorm_backward(dx, c, false, &dw, y + half * c, c, x + half * c, c, w, false, rstd + half, n - half, c);
+        l->k.bias_backward(&db, y + half * c, n - half, c);
+    }
+    bool good = !memcmp(norm[1], norm[2], (size_t)c * sizeof(float)) && !memcmp(bias[1], bias[2], (size_t)c * sizeof(float));
+    for (int64_t j = 0; j < c; j++)
+        good = good && fabsf(norm[0][j] - norm[1][j]) < 1e-4f && fabsf(bias[0][j] - bias[1][j]) < 1e-4f;
+    for (int v = 0; v < 3; v++)
+        block_free(norm[v]), block_free(bias[v]);
+    block_free(x), block_free(y), block_free(w), block_free(rstd), block_free(dx);
+    return good;
 }
 
 static bool embedding_agrees(const struct level *l, int64_t n, int64_t c, enum dtype type, bool by_columns)
@@ -213,6 +240,8 @@ static void test_tables(const struct level *l)
             bad += !embedding_agrees(l, n, widths[i], i % 3 == 0 ? DTYPE_F32 : i % 3 == 1 ? DTYPE_F16 : DTYPE_BF16, n % 2);
         }
     ok(bad_bias == 0, "bias %s: added, and its gradient", l->name);
+    ok(parts_agree(l, 1, 1) && parts_agree(l, 37, 1) && parts_agree(l, 300, 1) && parts_agree(l, 8, 3),
+       "sums over rows %s: the same bits in one call and in two", l->name);
     ok(bad == 0, "embedding %s: equal to the specification, and its gradient", l->name);
 }
 
@@ -382,10 +411,11 @@ static void test_threads(const struct level *l)
         targets[i] = i;
     for (int threads = 1; threads <= 3; threads++) {
         float *y = block_new(N * C, 3), *dw = block_new(C, 4), *loss = block_new(N, 5), rstd[N];
+        struct row_sum sum = {.to = dw};
         omp_set_num_threads(threads);
         l->k.rmsnorm(y, C, rstd, x, C, w, false, 1e-6f, N, C);
-        l->k.rmsnorm_backward(y, C, true, dw, x, C, y, C, w, false, rstd, N, C);
-        l->k.bias_backward(dw, y, N, C);
+        l->k.rmsnorm_backward(y, C, true, &sum, x, C, y, C, w, false, rstd, N, C);
+        l->k.bias_backward(&sum, y, N, C);
         l->k.cross_entropy(loss, y, targets, 1, N, C);
         loss[0] += (float)l->k.sum_squares(y, N * C);
         if (threads == 1)
