@@ -14,7 +14,7 @@ LDFLAGS_ALL := $(if $(SAN),-fsanitize=$(SAN)) $(LDFLAGS)
 # Kernels for one instruction set are chosen at run time; other architectures than x86-64 leave them out.
 ISA_SRC := $(wildcard kernels/cpu/*_avx2.c kernels/cpu/*_avx512.c kernels/cpu/*_amx.c)
 TOOLS := $(patsubst tools/%.c,%,$(call with_libraries,$(wildcard tools/*.c)))
-LIB_SRC := $(filter-out $(if $(HAVE_X86),,$(ISA_SRC)),$(wildcard libcommon/$(or $(call with_libraries,*),base)/*.c kernels/cpu/*.c))
+LIB_SRC := $(filter-out $(if $(HAVE_X86),,$(ISA_SRC)),$(wildcard libcommon/$(or $(call with_libraries,*),base)/*.c kernels/*.c kernels/cpu/*.c))
 LIB_OBJ := $(LIB_SRC:%.c=$B/%.o)
 UNIT := $(patsubst tests/unit/%.c,$B/tests/unit/%,$(wildcard $(or $(call with_libraries,tests/unit/*.c),tests/unit/kernels_*.c tests/unit/cpu.c)))
 FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))

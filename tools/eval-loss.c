@@ -13,6 +13,7 @@
 #include "format/model_folder.h"
 #include "model/lora.h"
 #include "train/checks.h"
+#include "train/device.h"
 #include "train/divergence.h"
 #include "train/evaluate.h"
 #include "train/plan.h"
@@ -46,7 +47,7 @@ struct subject {
 static void open_subject(struct subject *s, const char *dir, const struct opt_list *adapters, const struct token_file *t, int64_t rows)
 {
     struct err e = ERR_INIT;
-    const struct kernels *k = kernels_open(cli.device, &e);
+    const struct kernels *k = device_open(&e);
     s->model = k ? model_open(dir, k, &e) : NULL;
     if (!s->model)
         die_err(&e);
@@ -129,6 +130,7 @@ static int run(const struct token_file *t, struct outfile *f)
     if (write_line(f, line, &e) < 0)
         die_err(&e);
     json_decref(line);
+    device_report();
     pack_release(&p);
     close_subject(&s);
     close_subject(&against);

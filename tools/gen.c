@@ -18,6 +18,7 @@
 #include "model/respond_batch.h"
 #include "model/respond_chat.h"
 #include "text/chat.h"
+#include "train/device.h"
 
 enum {
     DEFAULT_TOKENS = 1024,
@@ -199,7 +200,7 @@ static void batch(struct responder *r)
 
 static struct model *open_model(struct err *e)
 {
-    const struct kernels *k = kernels_open(cli.device, e);
+    const struct kernels *k = device_open(e);
     struct model *m = k ? model_open(cli.model, k, e) : NULL;
     if (!m)
         die_err(e);
@@ -226,6 +227,7 @@ static void report(const struct responder *r)
     progress_format_bytes(memory, sizeof memory, (double)progress_peak_memory());
     msg_verbose("prompts: %lld tokens, %.1f/s; new: %lld tokens, %.1f/s; peak memory %s", (long long)tokens.prompt,
                 reads, (long long)tokens.made, writes, memory);
+    device_report();
 }
 
 static void check_usage(int operands)

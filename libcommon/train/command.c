@@ -15,6 +15,7 @@
 #include "cli/summary.h"
 #include "format/model_folder.h"
 #include "train/checks.h"
+#include "train/device.h"
 #include "train/log_place.h"
 #include "train/plan_text.h"
 #include "train/session.h"
@@ -118,6 +119,7 @@ static int report(const struct session *s, const struct train_result *r)
     char time[32], rate[32], memory[32];
     double seconds = progress_seconds();
     progress_end();
+    device_report();
     progress_format_time(time, sizeof time, seconds);
     progress_format_count(rate, sizeof rate, seconds > 0 ? (double)r->tokens / seconds : 0);
     progress_format_bytes(memory, sizeof memory, (double)progress_peak_memory());

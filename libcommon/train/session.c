@@ -10,12 +10,13 @@
 #include "format/manifest.h"
 #include "format/model_folder.h"
 #include "train/checks.h"
+#include "train/device.h"
 
 /* ---- opening ---- */
 
 static struct model *open_model(const struct train_command *c, struct err *e)
 {
-    const struct kernels *k = kernels_open(cli.device, e);
+    const struct kernels *k = device_open(e);
     if (!k)
         return NULL;
     struct model_config config;

@@ -27,8 +27,9 @@ ok '-q: the same line' cmp out plain
 is "$(cat err)" '' 'and nothing else'
 e -j 2 -m model test.tok >out
 ok '-j changes no byte' cmp out plain
-e -v --seed 5 --device cpu -m model test.tok >out 2>/dev/null
+e -v --seed 5 --device cpu -m model test.tok >out 2>err
 ok 'nor do -v, --seed, --device cpu' cmp out plain
+has err 'cross entropy  ' '-v tells where the time went'
 for rows in 24 50 1; do
     ok "--rows $rows changes rounding only" near "$(e --rows $rows -m model test.tok | value loss)" "$loss" 1e-6
 done

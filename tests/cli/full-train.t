@@ -131,6 +131,9 @@ is "$(logged options trained | awk '{ for (i = 1; i <= NF; i++) n += $i; print n
 usage 'exclude each other' '--batch and --batch-tokens' full-train -m model -o out.d --batch 2 --batch-tokens 70 train.tok
 t options --steps 1 -f -v 2>err
 ok '--force' test -d options/checkpoint-1
+for line in 'products  ' 'gradients of matrices  ' 'attention, backward  ' 'optimizer  ' 'between operations  '; do
+    has err "$line" "-v tells the time of: $line"
+done
 run full-train -j 1 -m model -o out.d -n train.tok
 is_status 0 '--plan'
 has out 'parameters trained                              22008' 'tells what is trained'

@@ -52,6 +52,7 @@ is "$(printf hi | gen -q -m m)" "$long" 'which it may lack'
 is "$(printf 'hi\n\n' | gen -q -m m --summary s.json >out; sum prompt_tokens)" 22 'other newlines are'
 run gen -v -m m hi
 has err 'prompts: 21 tokens, ' '-v tells the rates'
+has err 'products of few rows  ' 'and where the time went'
 run gen -q -m m --summary s.json hi again
 is "$(sum prompt_tokens) $(sum new_tokens) $(sum status)" '45 35 0' '--summary counts tokens'
 ok 'and rates' test "$(sum new_tokens_per_second | cut -c1)" -gt 0

@@ -26,17 +26,17 @@ arrows format base
 arrows dist base
 arrows model base format text dist kernels
 arrows train base cli format text dist model kernels
-grep -nE '^#include "' kernels/*.h kernels/cpu/*.[ch] 2>/dev/null | grep -vE '#include "(base|kernels)/' | grep -vE '#include "[a-z_0-9]+\.h"' >"$found"
+grep -nE '^#include "' kernels/*.[ch] kernels/cpu/*.[ch] 2>/dev/null | grep -vE '#include "(base|kernels)/' | grep -vE '#include "[a-z_0-9]+\.h"' >"$found"
 none 'kernels include only base and kernels'
 grep -nE '^#include "' tools/*.c 2>/dev/null | grep -vE '#include "(base|cli|format|text|dist|model|train|kernels)/' >"$found"
 none 'programs include headers by folder'
 
-libraries=$(ls libcommon/*/*.c kernels/cpu/*.c 2>/dev/null | grep -v '^libcommon/cli/')
+libraries=$(ls libcommon/*/*.c kernels/*.c kernels/cpu/*.c 2>/dev/null | grep -v '^libcommon/cli/')
 # mem.c ends the program when there is no memory: base/mem.h.
 grep -nE '\<(printf|puts|putchar|fprintf|perror|exit|_exit|abort|assert)\(|\<std(out|err)\>' $libraries |
     grep -vE '^libcommon/base/mem\.c:' | grep -vE '^[^:]*:[0-9]+: *(\*|/\*)' >"$found"
 none 'libraries neither print nor exit'
-grep -nE '\<(gets|atof|strtok|alloca)\(' libcommon/*/*.c kernels/cpu/*.c tools/*.c 2>/dev/null >"$found"
+grep -nE '\<(gets|atof|strtok|alloca)\(' libcommon/*/*.c kernels/*.c kernels/cpu/*.c tools/*.c 2>/dev/null >"$found"
 none 'no function without bounds, checks or re-entry'
 
 for header in libcommon/*/*.h kernels/*.h kernels/*/*.h tests/*/*.h; do
@@ -83,7 +83,7 @@ done >"$found" 2>&1
 none 'every script parses'
 
 # Reported only.
-for file in libcommon/*/*.c kernels/cpu/*.c tools/*.c; do
+for file in libcommon/*/*.c kernels/*.c kernels/cpu/*.c tools/*.c; do
     [ -f "$file" ] || continue
     limit=500
     case $file in tools/*) limit=300 ;; esac

@@ -1,0 +1,315 @@
+#include "kernels/profile.h"
+
+#include <stdio.h>
+#include <time.h>
+
+enum op {
+    MATMUL, MATMUL_FEW, MATMUL_SUMS, ATTENTION, ATTENTION_FEW, ATTENTION_BACKWARD, NORM, NORM_BACKWARD, ROPE, SWIGLU, SWIGLU_BACKWARD, BIAS,
+    EMBEDDING, CROSS_ENTROPY, ADD, DROPOUT, MOVE, GRADIENT_NORM, ADAMW, OPS
+};
+
+static const char *const NAMES[OPS] = {
+    [MATMUL] = "products", [MATMUL_FEW] = "products of few rows", [MATMUL_SUMS] = "gradients of matrices", [ATTENTION] = "attention",
+    [ATTENTION_FEW] = "attention of few rows", [ATTENTION_BACKWARD] = "attention, backward", [NORM] = "norms", [NORM_BACKWARD] = "norms, backward",
+    [ROPE] = "rotations", [SWIGLU] = "gated activation", [SWIGLU_BACKWARD] = "gated activation, backward", [BIAS] = "biases",
+    [EMBEDDING] = "embedding", [CROSS_ENTROPY] = "cross entropy", [ADD] = "additions", [DROPOUT] = "dropout", [MOVE] = "copies, zeros",
+    [GRADIENT_NORM] = "norm of the gradient", [ADAMW] = "optimizer"};
+
+static struct {
+    struct kernels of, table;
+    bool used;
+    struct { int64_t calls; double seconds, flops, bytes; } ops[OPS];
+} p;
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void count(enum op op, double began, double flops, double bytes)
+{
+    p.ops[op].seconds += now() - began;
+    p.ops[op].calls++;
+    p.ops[op].flops += flops;
+    p.ops[op].bytes += bytes;
+}
+
+/* ---- products and attention ---- */
+
+static void matmul(const struct matmul *list, int n)
+{
+    double began = now(), flops = 0, bytes = 0;
+    p.of.matmul(list, n);
+    for (int i = 0; i < n; i++) {
+        const struct matmul *m = list + i;
+        flops += 2.0 * (double)m->m * (double)m->n * (double)m->k;
+        bytes += (double)(m->m * m->k) * (double)dtype_size(m->a.type) + (double)(m->k * m->n) * (double)dtype_size(m->b.type) +
+                 (double)(m->m * m->n) * (m->beta != 0 ? 8 : 4);
+    }
+    count(list->cuts ? MATMUL_SUMS : list->m <= MATMUL_FEW_ROWS ? MATMUL_FEW : MATMUL, began, flops, bytes);
+}
+
+/* Pairs of a query and a key that it sees. */
+static double seen(const struct attention *a, const struct attention_seq *s)
+{
+    double pairs = (double)s->q_len * (double)(s->k_len - s->q_len) + (double)s->q_len * (double)(s->q_len + 1) / 2;
+    if (a->window > 0 && s->k_len > a->window) {
+        double first = (double)(s->k_len - s->q_len), hidden = first - (double)a->window; /* keys that the first query does not see, but for its own */
+        double last = (double)s->k_len - (double)a->window;
+        pairs -= hidden >= 0 ? (double)s->q_len * (hidden + 1 + last) / 2 : last * (last + 1) / 2;
+    }
+    return pairs;
+}
+
+static void cost_of_attention(const struct attention *a, int products, double *flops, double *bytes)
+{
+    *flops = *bytes = 0;
+    for (int i = 0; i < a->n_seq; i++) {
+        *flops += 2.0 * products * a->heads * a->head_dim * seen(a, &a->seq[i]);
+        *bytes += 4.0 * a->head_dim * products * ((double)(a->seq[i].q_len * a->heads) + (double)(a->seq[i].k_len * a->kv_heads));
+    }
+}
+
+static void attention(const struct attention *a)
+{
+    double began = now(), flops, bytes;
+    p.of.attention(a);
+    cost_of_attention(a, 2, &flops, &bytes);
+    count(a->seq->k_len > a->seq->q_len ? ATTENTION_FEW : ATTENTION, began, flops, bytes);
+}
+
+static void attention_backward(const struct attention *a)
+{
+    double began = now(), flops, bytes;
+    p.of.attention_backward(a);
+    cost_of_attention(a, 5, &flops, &bytes);
+    count(ATTENTION_BACKWARD, began, flops, bytes);
+}
+
+/* ---- rows ---- */
+
+static double floats(int64_t n, int arrays)
+{
+    return 4.0 * arrays * (double)n;
+}
+
+static void bias_backward(const struct row_sum *dbias, const float *dy, int64_t n, int64_t c)
+{
+    double began = now();
+    p.of.bias_backward(dbias, dy, n, c);
+    count(BIAS, began, (double)(n * c), floats(n * c, 1));
+}
+
+static void bias_add(float *y, const float *bias, int64_t n, int64_t c)
+{
+    double began = now();
+    p.of.bias_add(y, bias, n, c);
+    count(BIAS, began, (double)(n * c), floats(n * c, 2));
+}
+
+static void rmsnorm(float *y, int64_t y_stride, float *rstd, const float *x, int64_t x_stride, const float *w, bool plus_one, float eps,
+                    int64_t n, int64_t c)
+{
+    double began = now();
+    p.of.rmsnorm(y, y_stride, rstd, x, x_stride, w, plus_one, eps, n, c);
+    count(NORM, began, 4.0 * (double)(n * c), floats(n * c, 2));
+}
+
+static void rmsnorm_backward(float *dx, int64_t dx_stride, bool add, const struct row_sum *dw, const float *dy, int64_t dy_stride, const float *x,
+                             int64_t x_stride, const float *w, bool plus_one, const float *rstd, int64_t n, int64_t c)
+{
+    double began = now();
+    p.of.rmsnorm_backward(dx, dx_stride, add, dw, dy, dy_stride, x, x_stride, w, plus_one, rstd, n, c);
+    count(NORM_BACKWARD, began, 8.0 * (double)(n * c), floats(n * c, add ? 4 : 3));
+}
+
+static void rope(float *x, int64_t stride, const float *cos_sin, const int32_t *pos, bool inverse, int64_t n, int heads, int head_dim)
+{
+    double began = now();
+    p.of.rope(x, stride, cos_sin, pos, inverse, n, heads, head_dim);
+    count(ROPE, began, 3.0 * (double)(n * heads * head_dim), floats(n * heads * head_dim, 2) + floats(n * head_dim, 1));
+}
+
+static void swiglu(float *y, const float *gate, const float *up, int64_t n)
+{
+    double began = now();
+    p.of.swiglu(y, gate, up, n);
+    count(SWIGLU, began, 5.0 * (double)n, floats(n, 3));
+}
+
+static void swiglu_backward(float *dgate, float *dup, const float *dy, const float *gate, const float *up, int64_t n)
+{
+    double began = now();
+    p.of.swiglu_backward(dgate, dup, dy, gate, up, n);
+    count(SWIGLU_BACKWARD, began, 10.0 * (double)n, floats(n, 5));
+}
+
+static void embedding(float *out, const struct mat *table, const int32_t *ids, int64_t n, int64_t c)
+{
+    double began = now();
+    p.of.embedding(out, table, ids, n, c);
+    count(EMBEDDING, began, 0, floats(n * c, 1) + (double)(n * c) * (double)dtype_size(table->type));
+}
+
+static void embedding_backward(float *dtable, const float *dout, const int32_t *ids, int64_t n, int64_t c, int64_t v)
+{
+    double began = now();
+    p.of.embedding_backward(dtable, dout, ids, n, c, v);
+    count(EMBEDDING, began, (double)(n * c), floats(n * c, 3));
+}
+
+static void cross_entropy(float *loss, float *logits, const int32_t *targets, float grad_scale, int64_t n, int64_t v)
+{
+    double began = now();
+    p.of.cross_entropy(loss, logits, targets, grad_scale, n, v);
+    count(CROSS_ENTROPY, began, (grad_scale != 0 ? 5.0 : 3.0) * (double)(n * v), floats(n * v, grad_scale != 0 ? 2 : 1));
+}
+
+/* ---- elements ---- */
+
+static void add(float *x, const float *y, int64_t n)
+{
+    double began = now();
+    p.of.add(x, y, n);
+    count(ADD, began, (double)n, floats(n, 3));
+}
+
+static void scale(float *x, float s, int64_t n)
+{
+    double began = now();
+    p.of.scale(x, s, n);
+    count(ADD, began, (double)n, floats(n, 2));
+}
+
+static void dropout(float *y, const float *x, float rate, uint64_t seed, uint64_t stream, int64_t row0, int64_t n, int64_t c)
+{
+    double began = now();
+    p.of.dropout(y, x, rate, seed, stream, row0, n, c);
+    count(DROPOUT, began, (double)(n * c), floats(n * c, 2));
+}
+
+static double sum_squares(const float *x, int64_t n)
+{
+    double began = now(), sum = p.of.sum_squares(x, n);
+    count(GRADIENT_NORM, began, 2.0 * (double)n, floats(n, 1));
+    return sum;
+}
+
+static void adamw(float *value, float *m, float *v, const float *grad, int64_t n, const struct adamw *o)
+{
+    double began = now();
+    p.of.adamw(value, m, v, grad, n, o);
+    count(ADAMW, began, 12.0 * (double)n, floats(n, 7));
+}
+
+static void gather_rows(float *out, const float *x, const int32_t *rows, int64_t n, int64_t c)
+{
+    double began = now();
+    p.of.gather_rows(out, x, rows, n, c);
+    count(MOVE, began, 0, floats(n * c, 2));
+}
+
+static void scatter_rows(float *x, const float *in, const int32_t *rows, int64_t n, int64_t c)
+{
+    double began = now();
+    p.of.scatter_rows(x, in, rows, n, c);
+    count(MOVE, began, 0, floats(n * c, 2));
+}
+
+static void copy_in(void *device, const void *host, size_t bytes)
+{
+    double began = now();
+    p.of.copy_in(device, host, bytes);
+    count(MOVE, began, 0, 2.0 * (double)bytes);
+}
+
+static void copy_out(void *host, const void *device, size_t bytes)
+{
+    double began = now();
+    p.of.copy_out(host, device, bytes);
+    count(MOVE, began, 0, 2.0 * (double)bytes);
+}
+
+static void zero(void *device, size_t bytes)
+{
+    double began = now();
+    p.of.zero(device, bytes);
+    count(MOVE, began, 0, (double)bytes);
+}
+
+/* ---- the table ---- */
+
+const struct kernels *kernels_profile(const struct kernels *k)
+{
+    p.of = p.table = *k;
+    p.used = true;
+    p.table.matmul = matmul;
+    p.table.attention = attention;
+    p.table.attention_backward = attention_backward;
+    p.table.bias_backward = bias_backward;
+    p.table.bias_add = bias_add;
+    p.table.rmsnorm = rmsnorm;
+    p.table.rmsnorm_backward = rmsnorm_backward;
+    p.table.rope = rope;
+    p.table.swiglu = swiglu;
+    p.table.swiglu_backward = swiglu_backward;
+    p.table.embedding = embedding;
+    p.table.embedding_backward = embedding_backward;
+    p.table.cross_entropy = cross_entropy;
+    p.table.add = add;
+    p.table.scale = scale;
+    p.table.dropout = dropout;
+    p.table.sum_squares = sum_squares;
+    p.table.adamw = adamw;
+    p.table.gather_rows = gather_rows;
+    p.table.scatter_rows = scatter_rows;
+    p.table.copy_in = copy_in;
+    p.table.copy_out = copy_out;
+    p.table.zero = zero;
+    return &p.table;
+}
+
+static void line(struct buf *b, const char *name, const char *calls, double seconds, double whole, double flops, double bytes)
+{
+    buf_printf(b, "%-28s %9s %9.3f s %6.1f %%", name, calls, seconds, whole > 0 ? 100 * seconds / whole : 0);
+    if (bytes > 0 && seconds > 0)
+        buf_printf(b, " %9.2f %9.2f", 1e-9 * flops / seconds, 1e-9 * bytes / seconds);
+    buf_add_str(b, "\n");
+}
+
+/* Of the operations that ran and are not shown yet; -1: none. */
+static int longest(const bool *shown)
+{
+    int most = -1;
+    for (int i = 0; i < OPS; i++)
+        if (p.ops[i].calls && !shown[i] && (most < 0 || p.ops[i].seconds > p.ops[most].seconds))
+            most = i;
+    return most;
+}
+
+double profile_flops(void)
+{
+    double sum = 0;
+    for (int i = 0; i < OPS; i++)
+        sum += p.ops[i].flops;
+    return sum;
+}
+
+void profile_write(struct buf *b, double seconds)
+{
+    double inside = 0, bytes = 0;
+    bool shown[OPS] = {false};
+    if (!p.used)
+        return;
+    buf_printf(b, "%-28s %9s %11s %8s %9s %9s\n", "operation", "calls", "time", "share", "GFLOP/s", "GB/s");
+    for (int i; (i = longest(shown)) >= 0; shown[i] = true) {
+        char calls[24];
+        snprintf(calls, sizeof calls, "%lld", (long long)p.ops[i].calls);
+        line(b, NAMES[i], calls, p.ops[i].seconds, seconds, p.ops[i].flops, p.ops[i].bytes);
+        inside += p.ops[i].seconds, bytes += p.ops[i].bytes;
+    }
+    line(b, "between operations", "", seconds > inside ? seconds - inside : 0, seconds, 0, 0);
+    line(b, "all", "", seconds, seconds, profile_flops(), bytes);
+}
