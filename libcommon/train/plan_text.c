@@ -5,6 +5,7 @@
 #include "cli/opt.h"
 #include "cli/outfile.h"
 #include "cli/progress.h"
+#include "train/plan_time.h"
 
 static void line(struct buf *b, const char *label, int64_t bytes)
 {
@@ -44,16 +45,14 @@ static void add_disk(struct buf *b, const struct session *s)
         line(b, "free", have);
 }
 
-/* Products reach about half of what the machine multiplies at most, over the whole of a step. */
-#define SHARE_OF_CEILING 0.5
-
 static void add_time(struct buf *b, const struct session *s, double flops)
 {
-    struct kernels_ceiling c;
     char time[32];
-    s->model->k->ceiling(&c);
-    progress_format_time(time, sizeof time, flops / (c.flops * SHARE_OF_CEILING));
-    count(b, "FLOPs per second, measured", c.flops);
+    double rate = plan_product_rate(s);
+    if (rate == 0)
+        return;
+    progress_format_time(time, sizeof time, plan_seconds(s, flops, rate));
+    count(b, "FLOPs per second of products", rate);
     buf_printf(b, "%-34s %18s\n", "time, about", time);
 }
 

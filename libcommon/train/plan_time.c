@@ -1,0 +1,55 @@
+#include "train/plan_time.h"
+
+#include <time.h>
+
+#define MEASURE_FLOPS 4e9  /* of a product that is measured, about */
+#define MEASURE_SECONDS 0.1
+#define BESIDE_PRODUCTS 1.2 /* the whole of a step to its products: attention, norms, activations, the low ranks of pairs */
+#define UPDATE_BYTES 28     /* of a trained number: value, gradient and moments read, all but the gradient written */
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* The median of a few products y = x W^T of the first layer's widest weight. */
+double plan_product_rate(const struct session *s)
+{
+    enum { MOST = 15 };
+    const struct kernels *k = s->model->k;
+    const struct linear *l = &s->model->layers[0].gate;
+    double each = 2.0 * (double)l->out * (double)l->in, took[MOST], began = now();
+    int64_t rows = (int64_t)(MEASURE_FLOPS / each);
+    int done = 0;
+    rows = rows > s->plan.rows ? s->plan.rows : rows < 2 * MATMUL_FEW_ROWS ? 2 * MATMUL_FEW_ROWS : rows;
+    struct err ignored = ERR_INIT; /* the caller is told by 0 */
+    size_t bytes = (size_t)(rows * (l->in + l->out) + (l->weight ? 0 : l->out * l->in)) * sizeof(float);
+    float *x = k->alloc(bytes, &ignored), *y = x + rows * l->in;
+    if (!x)
+        return 0;
+    struct mat w = {l->weight ? l->weight : y + rows * l->out, l->weight ? l->type : DTYPE_F32, 1, l->in};
+    struct matmul m = {rows, l->out, l->in, {x, DTYPE_F32, l->in, 1}, w, y, l->out, 1, 0, s->model->bf16, NULL, 0};
+    k->matmul(&m, 1); /* memory is touched, threads are started */
+    for (; done < MOST && (done < 3 || now() - began < MEASURE_SECONDS); done++) {
+        double t = now();
+        k->matmul(&m, 1);
+        t = now() - t;
+        int n = done;
+        for (; n > 0 && took[n - 1] > t; n--)
+            took[n] = took[n - 1];
+        took[n] = t;
+    }
+    k->free(x, bytes);
+    return (double)rows * each / took[done / 2];
+}
+
+double plan_seconds(const struct session *s, double flops, double rate)
+{
+    struct kernels_ceiling c;
+    int64_t trained;
+    s->model->k->ceiling(&c);
+    session_parameters(s, &trained);
+    return BESIDE_PRODUCTS * flops / rate + (double)s->schedule.total * (double)trained * UPDATE_BYTES / c.read_bytes;
+}
