@@ -132,6 +132,7 @@ int main(int argc, char **argv)
 {
     struct err e = ERR_INIT;
     int first = cli_begin(&tool, argc, argv), n = argc - first;
+    mem_keep_freed();
     if (!cli.model || (!cli.output && !cli.plan) || n < 1)
         die_usage("expected -m DIR, -o DIR and at least one ADAPTER");
     if (!cli.output)

@@ -4,6 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 static void *must(void *p, size_t bytes)
 {
@@ -78,4 +81,12 @@ void *mem_grow(void *p, size_t *cap, size_t need, size_t size)
         want = want > SIZE_MAX / 2 ? need : want * 2;
     *cap = want;
     return mem_array(p, want, size);
+}
+
+void mem_keep_freed(void)
+{
+#ifdef M_TRIM_THRESHOLD
+    mallopt(M_MMAP_THRESHOLD, 32 << 20);
+    mallopt(M_TRIM_THRESHOLD, 64 << 20);
+#endif
 }

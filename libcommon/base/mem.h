@@ -20,6 +20,10 @@ char *mem_printf(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Grows `p` so that it holds `need` items of `size` bytes, at least doubling; *cap is in items. */
 void *mem_grow(void *p, size_t *cap, size_t need, size_t size);
 
+/* Freed blocks of up to 32 MiB, 64 MiB in all, are kept for the next use, where the C library can be told so: for programs that take and
+ * free large blocks again and again, which otherwise pay for every page of them each time. */
+void mem_keep_freed(void);
+
 /* Bytes that this process may still take: the machine's available memory or what the control group leaves, whichever is
  * less; -1 when neither is known. */
 int64_t mem_available(void);

@@ -93,11 +93,10 @@ static int stream_copy(const struct stream *s, const struct merge_item *item, co
 static int stream_computed(const struct stream *s, const struct merge_item *item, const struct st_file *file, struct st_check *check)
 {
     size_t size = dtype_size(item->type), from_size = dtype_size(item->base->type);
-    int threads = threads_count() > 2 ? threads_count() - 1 : 1; /* the writer is one more */
     for (int64_t at = 0; at < item->base->numel; at += MERGE_CHUNK) {
         int64_t n = item->base->numel - at < MERGE_CHUNK ? item->base->numel - at : MERGE_CHUNK;
         char *out = mem_array(NULL, (size_t)n, size);
-        bool good = merge_compute(item, at, n, out, threads);
+        bool good = merge_compute(item, at, n, out, threads_count());
         st_check_add(check, (const char *)item->base->data + (size_t)at * from_size, (size_t)n * from_size);
         st_drop(file, (const char *)item->base->data + (size_t)at * from_size, (size_t)n * from_size);
         if (!good) {
