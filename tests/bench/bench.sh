@@ -2,7 +2,7 @@
 # bench.sh: what the main work costs here, beside the peers that are installed and the ceilings of this machine. `make bench` runs it.
 #   MODEL   a model folder (a random one of SmolLM2-135M's shape)     TEXT   a text file to encode (the base model's corpus)
 #   PEER_PYTHON   a python with transformers, peft, tokenizers, llama-cpp-python ...: without it, no peers
-# Prints a table and writes build/bench/bench.json. Figures are medians of one run on one machine: compare ratios, not runs.
+# Prints a table and writes build/bench/bench.json and BENCH.md there. Figures are medians of one run on one machine: compare ratios, not runs.
 set -eu
 ROOT=$(cd "$(dirname "$0")/../.." && pwd)
 BUILD=${BUILD:-$ROOT/build}
@@ -41,12 +41,25 @@ ceiling() { awk -v c="$1" '$c > best { best = $c } END { print best }' ceilings;
 measure_ceilings
 weights=$(cat "$MODEL"/*.safetensors | wc -c)
 
+# training WORK DATA COMMAND...: tokens a second of the steps after the first
+training() {
+	work=$1 data=$2
+	shift 2
+	rm -rf trained
+	"$@" -q -m "$MODEL" -o trained --recompute none --summary train.json "$data"
+	rate=$(grep '"type":"step"' trained/log.jsonl | sed '1d; s/.*"tokens_per_second":\([0-9.]*\).*/\1/' | median)
+	measure_ceilings
+	share=$(awk "BEGIN { print $(value flops_per_token train.json) * $rate / $(ceiling 1) }")
+	result "$work" "$rate" tokens/s "$(value peak_memory train.json)" "$share"
+}
 make-tokens -q --samples 24 --min 512 --max 512 --vocab 49152 --all -m "$MODEL" -o train.tok
-lora-train -q -m "$MODEL" -o adapter --steps 5 --batch 4 --recompute none --summary train.json train.tok
-rate=$(grep '"type":"step"' adapter/log.jsonl | sed '1d; s/.*"tokens_per_second":\([0-9.]*\).*/\1/' | median)
-measure_ceilings
-share=$(awk "BEGIN { print $(value flops_per_token train.json) * $rate / $(ceiling 1) }")
-result "lora-train" "$rate" tokens/s "$(value peak_memory train.json)" "$share"
+make-tokens -q --samples 64 --min 30 --max 400 --vocab 49152 -m "$MODEL" -o ragged.tok # prompts bear no loss
+tok-decode -q --json ragged.tok >ragged.jsonl
+training "lora-train" train.tok lora-train --steps 5 --batch 4
+mv trained adapter
+training "lora-train, ragged" ragged.tok lora-train --steps 5 --batch 8 --order file
+training "full-train" train.tok full-train --steps 4 --batch 4 --keep 1
+rm -rf trained
 # The whole of a run that has next to nothing to compute: what comes before a first step, that step, and saving.
 make-tokens -q --samples 1 --min 8 --max 8 --vocab 49152 --all -m "$MODEL" -o short.tok
 for i in 1 2 3; do rm -rf short; seconds lora-train -q -m "$MODEL" -o short --steps 1 short.tok; done | median >first
@@ -100,7 +113,15 @@ result "adapter-merge" "$(cat merge)" s "$(value peak_memory merge.json)" "$(awk
 
 : >peers.jsonl
 if [ -n "${PEER_PYTHON:-}" ]; then
-	"$PEER_PYTHON" "$ROOT/tests/bench/peers.py" "$MODEL" "$TEXT" >>peers.jsonl || true
+	"$PEER_PYTHON" "$ROOT/tests/bench/peers.py" "$MODEL" "$TEXT" ragged.jsonl >>peers.jsonl || true
 fi
 
-sh "$ROOT/tests/bench/table.sh" "$(ceiling 1)" "$(ceiling 2)" ours.jsonl peers.jsonl bench.json
+sh "$ROOT/tests/bench/table.sh" "$(ceiling 1)" "$(ceiling 2)" ours.jsonl peers.jsonl bench.json | tee table
+{
+	printf '# What the main work costs\n\nWritten by `make bench` on %s, version %s, with %s. Figures are medians of one run on\n' \
+		"$(date +%Y-%m-%d)" "$(lora-train --version | sed -n '1s/.* //p')" "$([ -s peers.jsonl ] && echo 'peers' || echo 'no peers installed')"
+	printf 'one machine: compare ratios, not runs. "ceiling" is the share of the multiply-adds, or for decoding of the bytes read, that the\n'
+	printf 'machine reached at most in the same run; for a merge, of what `cp` of the folder takes.\n\n```\n'
+	cat table
+	printf '```\n'
+} >BENCH.md

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The same work by the peers that are installed, for tests/bench/bench.sh: one JSON object per line, {"work", "peer", "value", "unit", "memory"}.
 
-    peers.py MODEL TEXT [WORK...]       needs what is measured: torch, transformers, peft; tokenizers
+    peers.py MODEL TEXT RAGGED [WORK]      needs what is measured: torch, transformers, peft; tokenizers
 Each piece of work runs in a process of its own (so that memory is its own); a peer that is not installed is left out.
 """
 import json
@@ -31,22 +31,46 @@ def load(path, dtype):
     return torch, AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype))
 
 
-def train(path, dtype):
-    """LoRA rank 16 on every linear layer, 4 x 512 tokens a step, every token trained, nothing recomputed."""
+def even(torch, vocab):
+    """4 x 512 tokens, every one trained."""
+    ids = torch.randint(0, vocab, (4, 512), generator=torch.Generator().manual_seed(0))
+    while True:
+        yield {"input_ids": ids, "labels": ids}, ids.numel()
+
+
+def padded(torch, path):
+    """Batches of 8 samples of a file of {"ids", "mask"}, padded as transformers' collators do; the tokens are the real ones."""
+    samples = [json.loads(line) for line in open(path)]
+    for i in range(0, len(samples) - 7, 8):
+        some = samples[i:i + 8]
+        longest = max(len(s["ids"]) for s in some)
+        rows = {"input_ids": [], "labels": [], "attention_mask": []}
+        for s in some:
+            rest = longest - len(s["ids"])
+            rows["input_ids"].append(s["ids"] + [0] * rest)
+            rows["labels"].append([t if m else -100 for t, m in zip(s["ids"], s["mask"])] + [-100] * rest)
+            rows["attention_mask"].append([1] * len(s["ids"]) + [0] * rest)
+        yield {k: torch.tensor(v) for k, v in rows.items()}, sum(len(s["ids"]) for s in some)
+
+
+def train(work, peer, path, dtype, batches, lora):
+    """Steps of AdamW with clipping, nothing recomputed. lora: rank 16 on every linear layer, else every weight."""
     torch, model = load(path, dtype)
-    from peft import LoraConfig, get_peft_model
-    model = get_peft_model(model, LoraConfig(r=16, lora_alpha=32, target_modules="all-linear"))
+    if lora:
+        from peft import LoraConfig, get_peft_model
+        model = get_peft_model(model, LoraConfig(r=16, lora_alpha=32, target_modules="all-linear"))
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=2e-4)
-    ids = torch.randint(0, model.config.vocab_size, (4, 512), generator=torch.Generator().manual_seed(0))
-    seconds = []
-    while len(seconds) < 4 and sum(seconds) < LONG_ENOUGH:  # the first step warms up, unless it is all that there is time for
+    rates, began = [], time.time()
+    for inputs, tokens in batches(torch, model.config.vocab_size):
         start = time.time()
-        model(input_ids=ids, labels=ids).loss.backward()
+        model(**inputs).loss.backward()
         torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        seconds.append(time.time() - start)
-    report("lora-train", f"transformers+peft {dtype}", 4 * 512 / median(seconds[1:] or seconds), "tokens/s")
+        rates.append(tokens / (time.time() - start))
+        if len(rates) == 4 or time.time() - began > LONG_ENOUGH:
+            break
+    report(work, f"{peer} {dtype}", median(rates[1:] or rates), "tokens/s")  # the first warms up, unless it is all that there was time for
 
 
 def generate(path):
@@ -147,14 +171,18 @@ def merge(path):
 
 
 def main():
-    model, text = sys.argv[1:3]
-    works = {"train-f32": lambda: train(model, "float32"), "train-bf16": lambda: train(model, "bfloat16"), "generate": lambda: generate(model),
+    model, text, ragged = sys.argv[1:4]
+    peft, real = "transformers+peft", lambda torch, vocab: padded(torch, ragged)
+    works = {"train-f32": lambda: train("lora-train", peft, model, "float32", even, True),
+             "train-bf16": lambda: train("lora-train", peft, model, "bfloat16", even, True),
+             "ragged-f32": lambda: train("lora-train, ragged", peft, model, "float32", real, True),
+             "full-f32": lambda: train("full-train", "transformers", model, "float32", even, False), "generate": lambda: generate(model),
              "llama.cpp": lambda: llama_cpp(model), "encode": lambda: encode(model, text), "merge": lambda: merge(model)}
-    if len(sys.argv) > 3:
-        works[sys.argv[3]]()
+    if len(sys.argv) > 4:
+        works[sys.argv[4]]()
         return
     for name in works:
-        subprocess.run([sys.executable, __file__, model, text, name], stderr=subprocess.DEVNULL, check=False)
+        subprocess.run([sys.executable, __file__, model, text, ragged, name], stderr=subprocess.DEVNULL, check=False)
 
 
 main()
