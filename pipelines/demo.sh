@@ -79,7 +79,7 @@ else
 	held_out=held-out.json
 fi
 [ -n "${TRAIN:-}" ] || case $MODEL$DATA in
-'') TRAIN='--epochs 5 --lr 3e-3 --batch 16' ;;
+'') TRAIN='--epochs 8 --lr 3e-3 --batch 16' ;;
 *) TRAIN='--steps 8 --lr 1e-3 --batch 2' ;;
 esac
 
