@@ -15,7 +15,7 @@ t() { # OUT OPTIONS...: a short run; steps of 8, 8 and 4 samples
 }
 
 # ---- what is written ----
-run lora-train -j 1 -m model -o plain --batch 8 --lr 1e-2 --steps 4 train.tok
+run lora-train -j 1 --dtype f32 -m model -o plain --batch 8 --lr 1e-2 --steps 4 train.tok
 is_status 0 'a run'
 is "$(cat out)" '' 'nothing on stdout'
 has err 'trains 11264 of 33272 parameters (33.9%) in 4 steps' 'the start line tells what is trained'
@@ -29,10 +29,10 @@ is "$(grep -c '"type":"start"' plain/log.jsonl)$(tail -n 1 plain/log.jsonl | gre
 has plain/run.json '"status": "complete"' 'the record says it is complete'
 is "$(ckpt-info --json plain | sed -n 's/.*"base_fingerprint": "\([^"]*\)".*/\1/p' | head -1)" \
     "$(sed -n 's/.*"fingerprint": "\([^"]*\)".*/\1/p' model.json)" 'the adapter names its base'
-run lora-train -m model -o plain --batch 8 --lr 1e-2 --steps 4 train.tok
+run lora-train --dtype f32 -m model -o plain --batch 8 --lr 1e-2 --steps 4 train.tok
 is_status 0 'the same command again'
 has err 'already complete' 'says that it is done'
-run lora-train -q -j 1 -m model -o quiet --batch 8 --lr 1e-2 --steps 4 train.tok
+run lora-train -q -j 1 --dtype f32 -m model -o quiet --batch 8 --lr 1e-2 --steps 4 train.tok
 is "$(cat out err)" '' '-q says nothing'
 ok 'equal commands, equal bytes' cmp plain/adapter_model.safetensors quiet/adapter_model.safetensors
 run lora-train -v -j 1 -m model -o verbose --batch 8 --lr 1e-2 --steps 1 train.tok
