@@ -45,13 +45,13 @@ static void add_disk(struct buf *b, const struct session *s)
         line(b, "free", have);
 }
 
-static void add_time(struct buf *b, const struct session *s, double flops)
+static void add_time(struct buf *b, const struct session *s, double rows, double flops)
 {
     char time[32];
     double rate = plan_product_rate(s);
     if (rate == 0)
         return;
-    progress_format_time(time, sizeof time, plan_seconds(s, flops, rate));
+    progress_format_time(time, sizeof time, plan_seconds(s, rows, flops, rate));
     count(b, "FLOPs per second of products", rate);
     buf_printf(b, "%-34s %18s\n", "time, about", time);
 }
@@ -72,7 +72,7 @@ static void add_work(struct buf *b, const struct session *s)
     count(b, "tokens computed", rows);
     count(b, "FLOPs per step", flops / steps);
     count(b, "FLOPs in all", flops);
-    add_time(b, s, flops);
+    add_time(b, s, rows, flops);
 }
 
 void plan_text(struct buf *b, const struct session *s, int64_t memory, bool complete)

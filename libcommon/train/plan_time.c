@@ -4,7 +4,6 @@
 
 #define MEASURE_FLOPS 4e9  /* of a product that is measured, about */
 #define MEASURE_SECONDS 0.1
-#define BESIDE_PRODUCTS 1.2 /* the whole of a step to its products: attention, norms, activations, the low ranks of pairs */
 #define UPDATE_BYTES 28     /* of a trained number: value, gradient and moments read, all but the gradient written */
 
 static double now(void)
@@ -45,11 +44,19 @@ double plan_product_rate(const struct session *s)
     return (double)rows * each / took[done / 2];
 }
 
-double plan_seconds(const struct session *s, double flops, double rate)
+/* What the operations beside the products read and write for a row, about: norms, rotations, residuals, activations, forward and backward. */
+static double row_bytes(const struct model_config *c)
+{
+    int64_t heads = (c->heads + 2 * c->kv_heads) * c->head_dim;
+    return 4.0 * (double)c->layers * (double)(60 * c->hidden + 25 * c->ffn + 12 * heads);
+}
+
+double plan_seconds(const struct session *s, double rows, double flops, double rate)
 {
     struct kernels_ceiling c;
     int64_t trained;
     s->model->k->ceiling(&c);
     session_parameters(s, &trained);
-    return BESIDE_PRODUCTS * flops / rate + (double)s->schedule.total * (double)trained * UPDATE_BYTES / c.read_bytes;
+    double moved = 2 * rows * row_bytes(&s->model->config) + (double)s->schedule.total * (double)trained * UPDATE_BYTES; /* 2: written lines are read first */
+    return flops / rate + moved / c.read_bytes;
 }

@@ -7,7 +7,8 @@
 /* Multiplications and additions a second that products of this model's shapes reach, its weights read from where they are. About a
  * tenth of a second, for large models a few products. 0: there is no memory to measure in. */
 double plan_product_rate(const struct session *s);
-/* Seconds for `flops` at that rate and the updates of the weights; evaluations and checkpoints come on top. */
-double plan_seconds(const struct session *s, double flops, double rate);
+/* Seconds for `flops` at that rate, for what else is done with `rows`, and for the updates of the weights; evaluations and checkpoints
+ * come on top. */
+double plan_seconds(const struct session *s, double rows, double flops, double rate);
 
 #endif
