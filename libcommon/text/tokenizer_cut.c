@@ -47,6 +47,11 @@ static void add_token(struct cuts *c, const char *s, size_t len)
             continue;
         for (end = i + 1; end < len && continues(s[end]);)
             end++;
+        if (start + 1 == i && i + 1 == end && !((s[start] | s[i]) & 0x80)) { /* what follows would come to the same */
+            set_bit(c->joined, cuts_hash((unsigned char)s[start], (unsigned char)s[i]));
+            start = i;
+            continue;
+        }
         uint32_t a = whole_char(s, start, i), b = whole_char(s, i, end);
         if (a == TOKENIZER_NONE && b == TOKENIZER_NONE)
             set_lead(c->before, (unsigned char)s[i]);

@@ -78,13 +78,11 @@ static int bad(struct scan *s, const char *place, const char *what, struct err *
 /* Past the string at p (its opening quote), which must be there. */
 static bool skip_string(struct scan *s)
 {
-    for (s->p++; s->p < s->end; s->p++) {
-        if (*s->p == '\\')
-            s->p++;
-        else if (*s->p == '"')
-            return s->p++, true;
-    }
-    return false;
+    const char *p = s->p + 1;
+    while (p < s->end && *p != '"')
+        p += *p == '\\' ? 2 : 1;
+    s->p = p < s->end ? p + 1 : s->end;
+    return p < s->end;
 }
 
 static bool skip_value(struct scan *s)
@@ -208,6 +206,19 @@ static int read_vocab(struct vocab *v, struct scan *s, struct err *e)
     return take(s, '}') ? 0 : bad(s, place, "',' or '}'", e);
 }
 
+/* The token that two parts make. Rules mostly come in the order of the tokens they make: the next one is looked at first. */
+static uint32_t find_joint(const struct bpe *b, const char *s, size_t len)
+{
+    const struct merges *m = &b->merges;
+    uint32_t last = m->n ? m->result[m->n - 1] : 0;
+    for (uint32_t id = last; id < b->vocab.size && id <= last + 1; id++) {
+        struct token_ref ref = b->vocab.tokens[id];
+        if (ref.at != TOKENIZER_NONE && ref.len == len && !memcmp(b->vocab.pool.data + ref.at, s, len))
+            return id;
+    }
+    return vocab_find(&b->vocab, s, len);
+}
+
 static int add_rule(struct bpe *b, size_t number, const char *left, size_t left_len, const char *right, size_t right_len,
                     struct buf *joined, struct err *e)
 {
@@ -216,7 +227,7 @@ static int add_rule(struct bpe *b, size_t number, const char *left, size_t left_
     buf_add(joined, left, left_len);
     if (right_len >= b->prefix_len)
         buf_add(joined, right + b->prefix_len, right_len - b->prefix_len);
-    uint32_t both = vocab_find(&b->vocab, buf_str(joined), joined->len);
+    uint32_t both = find_joint(b, buf_str(joined), joined->len);
     if (l == TOKENIZER_NONE || r == TOKENIZER_NONE || both == TOKENIZER_NONE || right_len < b->prefix_len)
         return err_set(e, "model.merges: rule %zu, '%.*s' and '%.*s': %s is not in the vocabulary", number, (int)left_len, left,
                        (int)right_len, right, l == TOKENIZER_NONE ? "the first" : r == TOKENIZER_NONE ? "the second" : "their joint");
@@ -295,12 +306,15 @@ static void find_cuts(struct scan *s, bool inside_model, struct cut *vocab, stru
     while (read_string(s, &key, &len) && take(s, ':')) {
         skip_space(s);
         const char *from = s->p;
+        bool found = false;
         if (!inside_model && len == 5 && !memcmp(key, "model", 5)) {
             struct scan model = {s->start, s->p, s->end, BUF_INIT};
             find_cuts(&model, true, vocab, merges);
+            found = take(&model, '}');
             buf_release(&model.text);
+            s->p = found ? model.p : from;
         }
-        if (!skip_value(s))
+        if (!found && !skip_value(s))
             return;
         if (inside_model && len == 5 && !memcmp(key, "vocab", 5))
             *vocab = (struct cut){from, s->p};

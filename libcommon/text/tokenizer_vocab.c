@@ -150,12 +150,17 @@ int letter_byte(uint32_t c)
 
 bool letters_to_bytes(const char *s, size_t len, struct buf *out)
 {
+    buf_reserve(out, len);
+    size_t n = out->len;
     for (size_t i = 0; i < len;) {
         int byte = letter_byte(utf8_next(s, len, &i));
-        if (byte < 0)
+        if (byte < 0) {
+            buf_set_len(out, n);
             return false;
-        buf_add_char(out, (char)byte);
+        }
+        out->data[n++] = (char)byte;
     }
+    buf_set_len(out, n);
     return true;
 }
 
