@@ -8,8 +8,9 @@
 #include "base/mem.h"
 #include "base/threads.h"
 
-/* Large batches: threads that wait for the next one burn time that the program at the other end of the pipe could use. */
-enum { BATCH_SAMPLES = 2048, BATCH_BYTES = 4 << 20 };
+/* Large batches: threads that wait for the next one burn time that the program at the other end of the pipe could use. Three of them: one
+ * is encoded by all threads, while the first thread hands out the one before and reads the one behind. */
+enum { BATCH_SAMPLES = 1024, BATCH_BYTES = 2 << 20, BATCHES = 3 };
 
 struct item {
     size_t at, len;      /* of the line in the batch */
@@ -21,6 +22,12 @@ struct item {
     struct sample_tokens tokens;
 };
 
+struct batch {
+    struct item items[BATCH_SAMPLES];
+    int n;
+    struct buf lines;
+};
+
 struct chat_encode {
     const struct tokenizer *tokenizer;
     struct chat_encode_options o;
@@ -28,10 +35,9 @@ struct chat_encode {
     struct chat_encode_counts counts;
     json_t *strange_ends;           /* ends of turns that are no single token here */
     const char *stream;
-    struct item items[BATCH_SAMPLES];
-    int n, n_scratch;
+    struct batch batches[BATCHES];
+    int n_scratch;
     struct sample_scratch *scratch; /* one per thread */
-    struct buf lines;
     struct sample_tokens piece;
 };
 
@@ -50,14 +56,16 @@ void chat_encode_free(struct chat_encode *c)
 {
     if (!c)
         return;
-    for (int i = 0; i < BATCH_SAMPLES; i++) {
-        chat_sample_release(&c->items[i].sample);
-        sample_tokens_release(&c->items[i].tokens);
+    for (struct batch *b = c->batches; b < c->batches + BATCHES; b++) {
+        for (int i = 0; i < BATCH_SAMPLES; i++) {
+            chat_sample_release(&b->items[i].sample);
+            sample_tokens_release(&b->items[i].tokens);
+        }
+        buf_release(&b->lines);
     }
     for (int i = 0; i < c->n_scratch; i++)
         sample_scratch_release(&c->scratch[i]);
     sample_tokens_release(&c->piece);
-    buf_release(&c->lines);
     json_decref(c->strange_ends);
     free(c->scratch);
     free(c);
@@ -178,23 +186,36 @@ static int put_overlong(struct chat_encode *c, const struct item *it, struct err
 
 /* ---- batches ---- */
 
-static void encode(const struct chat_encode *c, struct item *it)
+/* 1: there is more, 0: the end of the stream, -1: an error. */
+static int read_batch(struct batch *b, struct chat_stream *s, struct err *e)
+{
+    const char *line;
+    while (b->n < BATCH_SAMPLES && b->lines.len < BATCH_BYTES) {
+        struct item *it = &b->items[b->n];
+        int k = chat_stream_next(s, &line, &it->len, &it->line, e);
+        if (k != 1)
+            return k;
+        it->at = b->lines.len;
+        buf_add(&b->lines, line, it->len);
+        b->n++;
+    }
+    return 1;
+}
+
+static void encode(const struct chat_encode *c, const struct batch *b, struct item *it)
 {
     it->err.set = false;
-    it->parsed = chat_sample_parse(buf_str(&c->lines) + it->at, it->len, &it->sample, &it->err) == 0;
+    it->parsed = chat_sample_parse(buf_str(&b->lines) + it->at, it->len, &it->sample, &it->err) == 0;
     it->status = it->parsed ? check_ends(c, &it->sample, &it->err) : -1;
     if (it->status == 0)
         it->status = sample_tokens_encode(c->tokenizer, &it->sample, &c->o.how, &c->scratch[omp_get_thread_num()], &it->tokens, &it->err);
 }
 
-static int run_batch(struct chat_encode *c, struct err *e)
+static int put_batch(struct chat_encode *c, struct batch *b, struct err *e)
 {
     int r = 0;
-#pragma omp parallel for schedule(dynamic, 4) num_threads(c->n_scratch)
-    for (int i = 0; i < c->n; i++)
-        encode(c, &c->items[i]);
-    for (int i = 0; i < c->n && r == 0; i++) {
-        struct item *it = &c->items[i];
+    for (int i = 0; i < b->n && r == 0; i++) {
+        struct item *it = &b->items[i];
         if (it->status < 0)
             return sample_error(c, it, it->err.text, e);
         c->counts.samples++;
@@ -203,31 +224,35 @@ static int run_batch(struct chat_encode *c, struct err *e)
         r = overlong ? put_overlong(c, it, e) : put(c, &it->tokens, e);
     }
     c->sink.progress(c->sink.arg, &c->counts);
-    c->n = 0;
-    buf_clear(&c->lines);
+    b->n = 0;
+    buf_clear(&b->lines);
     return r;
 }
 
 int chat_encode_stream(struct chat_encode *c, struct chat_stream *s, struct err *e)
 {
     struct err bad = ERR_INIT;
-    const char *line;
-    int k;
+    struct batch *done = &c->batches[0], *now = &c->batches[1], *next = &c->batches[2]; /* all empty */
+    int more = read_batch(now, s, &bad), r = 0;
     c->stream = chat_stream_name(s);
-    for (;;) {
-        struct item *it = &c->items[c->n];
-        k = chat_stream_next(s, &line, &it->len, &it->line, &bad);
-        if (k != 1)
-            break;
-        it->at = c->lines.len;
-        buf_add(&c->lines, line, it->len);
-        c->n++;
-        if ((c->n == BATCH_SAMPLES || c->lines.len >= BATCH_BYTES) && run_batch(c, e) < 0)
-            return -1;
+    while (r == 0 && (done->n || now->n)) { /* what came before an error is judged first */
+#pragma omp parallel num_threads(c->n_scratch)
+        {
+#pragma omp master
+            {
+                r = done->n ? put_batch(c, done, e) : 0;
+                more = r == 0 && more == 1 ? read_batch(next, s, &bad) : more;
+            }
+#pragma omp for schedule(dynamic, 4)
+            for (int i = 0; i < now->n; i++)
+                encode(c, now, &now->items[i]);
+        }
+        struct batch *free_one = done;
+        done = now, now = next, next = free_one;
     }
-    if (run_batch(c, e) < 0) /* what came before an error is judged first */
+    if (r < 0)
         return -1;
-    if (k < 0)
+    if (more < 0)
         return err_set(e, "%s", bad.text);
     c->counts.skipped += chat_stream_skipped(s);
     return 0;
