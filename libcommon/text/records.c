@@ -6,6 +6,7 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
+#include "text/records_json.h"
 
 enum mode { MODE_TOP, MODE_ARRAY, MODE_LINES, MODE_DOCUMENTS };
 
@@ -397,6 +398,9 @@ static int check_depth(const struct record *r, struct err *e)
 json_t *record_parse(const struct record *r, struct err *e)
 {
     json_error_t je;
+    json_t *read = records_json(r->text, r->len);
+    if (read)
+        return read;
     if (check_depth(r, e) < 0)
         return NULL;
     size_t start = 0;

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "tests/unit/tap.h"
 #include "text/records.h"
+#include "text/records_json.h"
 
 /* Reads records from..to: the values of key "k" one after another, with what is wrong in between. Ends with the error. */
 static char *read_some(const void *data, size_t len, int64_t from, int64_t to)
@@ -197,6 +198,34 @@ static void test_zstd(void)
     free(got);
 }
 
+/* The fast reader against jansson, whole records and damaged ones: nothing that it takes is something else there. */
+static void test_fast(void)
+{
+    static const char *const texts[] = {
+        "{\"a\": \"b\", \"c\": [1, -20, 0, true, false, null, {}], \"\": [], \"\\u00e9\\n\\ud83d\\ude00\\/\": {\"x\": \"\\\"\\\\\\t\"}, \"\xE4\xB8\xAD\": \"\xF0\x9F\x98\x80\"}",
+        "{\"a\":1,\"a\":2}", "{\"a\":1.5e3}", "{\"a\":\"\\u0000\"}", "{\"a\":\"\\udc00\"}", "{\"a\":01}", "{\"a\":999999999999999999}", "{\"a\":9999999999999999999}",
+    };
+    static const char bytes[] = "{}[]\",:\\u0d8ctn1-. \xE4\x80";
+    size_t taken = 0, wrong = 0;
+    for (size_t k = 0; k < sizeof texts / sizeof *texts; k++) {
+        size_t len = strlen(texts[k]);
+        for (size_t i = 0; i <= len * (sizeof bytes - 1); i++) { /* the text itself, and with each byte exchanged for each of these */
+            char *copy = strdup(texts[k]);
+            if (i < len * (sizeof bytes - 1))
+                copy[i / (sizeof bytes - 1)] = bytes[i % (sizeof bytes - 1)];
+            json_t *fast = records_json(copy, len), *slow = json_loadb(copy, len, JSON_REJECT_DUPLICATES, NULL);
+            taken += fast != NULL;
+            wrong += fast && !json_equal(fast, slow);
+            json_decref(fast);
+            json_decref(slow);
+            free(copy);
+        }
+    }
+    json_t *whole = records_json(texts[0], strlen(texts[0]));
+    ok(whole && taken > 400 && !wrong, "the fast reader reads as jansson does, %zu texts", taken);
+    json_decref(whole);
+}
+
 int main(void)
 {
     test_shapes();
@@ -206,5 +235,6 @@ int main(void)
     test_long();
     test_window();
     test_zstd();
+    test_fast();
     return tap_end();
 }
