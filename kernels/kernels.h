@@ -123,6 +123,12 @@ struct kernels {
     /* Measured in about a tenth of a second; takes 128 MB for that time. */
     void (*ceiling)(struct kernels_ceiling *c);
 
+    /* Makes the calls of operations in body(arg) follow one another at least cost, for what is as short as the pass of one token. Either
+     * runs it once, or on several threads, which then all have to make the same calls with the same arguments: the body computes
+     * nothing but arguments, from what neither it nor an operation writes. It calls matmul, bias_add, rmsnorm, rope, attention,
+     * swiglu, add, gather_rows and scatter_rows. */
+    void (*team)(void (*body)(void *arg), void *arg);
+
     /* `count` products, none of which reads what another writes; short ones run side by side. */
     void (*matmul)(const struct matmul *list, int count);
 

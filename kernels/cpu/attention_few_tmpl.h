@@ -70,7 +70,7 @@ static void attend_block_few(struct attend *w, int64_t first, int count)
             continue;
         for (int j = 0; j < reach; j += VL) {
             if (r == 0) {
-                attend_prefetch(k + (j + 2 * VL) * stride, stride, VL, s->dim);
+                attend_prefetch(k + (j + 6 * VL) * stride, stride, VL, s->dim);
                 attend_prefetch(v + j * stride, stride, VL, s->dim);
             }
             attend_few_scores(p + j, w->q + r * s->width, k + j * stride, stride, count - j, s->dim, w->a->scale);

@@ -330,36 +330,54 @@ static void attend_join_sample(struct attend *w, float *parts, int64_t tasks)
             attend_join(w, r, parts + w->head * size, tasks / w->a->kv_heads, w->a->kv_heads * size);
 }
 
-static void ISA(attention)(const struct attention *a)
+/* attend_sample of every task: first (n_seq + 1). Returns the floats that split samples need. */
+static size_t attend_cut(int64_t *first, const struct attention *a, const struct attend_shape *shape)
 {
-    struct attend_shape shape = attend_shape_of(a->heads, a->kv_heads, a->head_dim);
-    int64_t *first = mem_array(NULL, (size_t)a->n_seq + 1, sizeof *first), split = 0;
+    int64_t split = 0;
     first[0] = 0;
     for (int n = 0; n < a->n_seq; n++) {
-        int64_t tasks = attend_tasks(a, &shape, &a->seq[n]);
+        int64_t tasks = attend_tasks(a, shape, &a->seq[n]);
         first[n + 1] = first[n] + tasks;
-        split = attend_is_split(&shape, &a->seq[n]) ? first[n + 1] : split;
+        split = attend_is_split(shape, &a->seq[n]) ? first[n + 1] : split;
     }
-    float *parts = scratch_get(SCRATCH_SHARED, (size_t)(split * attend_part_size(&shape)));
-#pragma omp parallel
-    {
-        struct attend w = {.a = a, .shape = shape};
-        attend_place(&w, scratch_get(SCRATCH_OWN, attend_scratch(&shape)));
-#pragma omp for schedule(dynamic)
-        for (int64_t t = 0; t < first[a->n_seq]; t++) {
-            int n = attend_sample(first, a->n_seq, t);
-            w.seq = &a->seq[n];
-            float *part = attend_is_split(&shape, w.seq) ? parts + t * attend_part_size(&shape) : NULL;
-            attend_task(&w, t - first[n], first[n + 1] - first[n], part);
-        }
-#pragma omp for schedule(dynamic) nowait
-        for (int n = 0; n < a->n_seq; n++)
-            if (attend_is_split(&shape, &a->seq[n])) {
-                w.seq = &a->seq[n];
-                attend_join_sample(&w, parts + first[n] * attend_part_size(&shape), first[n + 1] - first[n]);
+    return (size_t)(split * attend_part_size(shape));
+}
+
+static void attend_all(void *arg)
+{
+    const struct attention *a = arg;
+    struct attend w = {.a = a, .shape = attend_shape_of(a->heads, a->kv_heads, a->head_dim)};
+    int64_t *first = mem_array(NULL, (size_t)a->n_seq + 1, sizeof *first), t;
+    size_t room = attend_cut(first, a, &w.shape);
+    float *parts = room ? team_scratch(room) : NULL;
+    struct team_work work;
+    attend_place(&w, scratch_get(SCRATCH_OWN, attend_scratch(&w.shape)));
+    team_enter(&work, first[a->n_seq]);
+    team_wait();
+    while ((t = team_next(&work)) >= 0) {
+        int n = attend_sample(first, a->n_seq, t);
+        w.seq = &a->seq[n];
+        float *part = attend_is_split(&w.shape, w.seq) ? parts + t * attend_part_size(&w.shape) : NULL;
+        attend_task(&w, t - first[n], first[n + 1] - first[n], part);
+    }
+    if (parts) {
+        team_enter(&work, a->n_seq);
+        team_wait();
+        while ((t = team_next(&work)) >= 0)
+            if (attend_is_split(&w.shape, &a->seq[t])) {
+                w.seq = &a->seq[t];
+                attend_join_sample(&w, parts + first[t] * attend_part_size(&w.shape), first[t + 1] - first[t]);
             }
     }
     free(first);
+}
+
+static void ISA(attention)(const struct attention *a)
+{
+    if (team_in())
+        attend_all((void *)a);
+    else
+        team_run(attend_all, (void *)a);
 }
 
 #endif

@@ -47,6 +47,11 @@ static void cpu_zero(void *p, size_t bytes)
     memset(p, 0, bytes);
 }
 
+static void plain_team(void (*body)(void *arg), void *arg)
+{
+    body(arg);
+}
+
 static size_t no_scratch(int heads, int kv_heads, int head_dim)
 {
     (void)heads, (void)kv_heads, (void)head_dim;
@@ -75,6 +80,7 @@ void cpu_fill_ref(struct kernels *k)
     k->copy_out = cpu_copy;
     k->zero = cpu_zero;
     k->multiplies_bf16 = false;
+    k->team = plain_team;
     k->scratch_bytes = no_scratch;
     k->ceiling = ceiling_ref;
     ref_fill_matmul(k);

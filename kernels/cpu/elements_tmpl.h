@@ -11,6 +11,8 @@
 
 static void ISA(swiglu)(float *y, const float *gate, const float *up, int64_t count)
 {
+    if (!team_alone())
+        return;
 #pragma omp parallel for if (count > CHUNK)
     EACH_CHUNK(b, count)
         EACH_VECTOR(i, n, b, count) {
@@ -33,6 +35,8 @@ static void ISA(swiglu_backward)(float *dgate, float *dup, const float *dy, cons
 
 static void ISA(add)(float *x, const float *y, int64_t count)
 {
+    if (!team_alone())
+        return;
 #pragma omp parallel for if (count > CHUNK)
     EACH_CHUNK(b, count)
         EACH_VECTOR(i, n, b, count)

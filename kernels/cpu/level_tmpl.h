@@ -11,6 +11,7 @@
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/row_sum.h"
 #include "kernels/cpu/scratch.h"
+#include "kernels/cpu/team.h"
 
 #include "kernels/cpu/math_tmpl.h"
 #include "kernels/cpu/pack_tmpl.h"
@@ -62,6 +63,7 @@ void ISA(cpu_fill)(struct kernels *k)
 {
     k->scratch_bytes = ISA(scratch_bytes);
     k->ceiling = ISA(ceiling);
+    k->team = team_run;
     k->matmul = ISA(matmul);
     k->attention = ISA(attention);
     k->attention_backward = ISA(attention_backward);

@@ -161,12 +161,10 @@ static void ISA(matmul)(const struct matmul *list, int count)
         last = i + 1;
         if (m->m == 0 || m->n == 0)
             continue;
-        if (m->k == 0)
-            matmul_nothing(m);
-        else if (is_few(m))
+        if (m->k > 0 && is_few(m))
             matmul_few(m);
-        else
-            matmul_packed(m);
+        else if (team_alone())
+            m->k > 0 ? matmul_packed(m) : matmul_nothing(m);
     }
 }
 

@@ -5,6 +5,7 @@
 #include "base/rng.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/row_sum.h"
+#include "kernels/cpu/team.h"
 
 static void bias_add_ref(float *y, const float *bias, int64_t n, int64_t c)
 {
@@ -151,6 +152,8 @@ static void dropout_ref(float *y, const float *x, float p, uint64_t seed, uint64
 
 static void gather_rows_ref(float *out, const float *x, const int32_t *rows, int64_t n, int64_t c)
 {
+    if (!team_alone())
+        return;
 #pragma omp parallel for if (n > 1)
     for (int64_t i = 0; i < n; i++)
         memcpy(out + i * c, x + rows[i] * c, (size_t)c * sizeof *x);
@@ -158,6 +161,8 @@ static void gather_rows_ref(float *out, const float *x, const int32_t *rows, int
 
 static void scatter_rows_ref(float *x, const float *in, const int32_t *rows, int64_t n, int64_t c)
 {
+    if (!team_alone())
+        return;
 #pragma omp parallel for if (n > 1)
     for (int64_t i = 0; i < n; i++)
         memcpy(x + rows[i] * c, in + i * c, (size_t)c * sizeof *x);

@@ -10,6 +10,8 @@ VEC int lanes_left(int64_t n, int64_t i) { return n - i < VL ? (int)(n - i) : VL
 
 static void ISA(bias_add)(float *y, const float *bias, int64_t n, int64_t c)
 {
+    if (!team_alone())
+        return;
 #pragma omp parallel for if (n * c > FEW_ELEMENTS)
     for (int64_t i = 0; i < n; i++)
         for (int64_t j = 0; j < c; j += VL) {
@@ -52,6 +54,8 @@ VEC float row_dot(const float *a, const float *b, const float *w, vf plus, int64
 static void ISA(rmsnorm)(float *y, int64_t y_stride, float *rstd, const float *x, int64_t x_stride, const float *w,
                          bool plus_one, float eps, int64_t n, int64_t c)
 {
+    if (!team_alone())
+        return;
     vf plus = v_set(plus_one ? 1 : 0);
 #pragma omp parallel for if (n * c > FEW_ELEMENTS)
     for (int64_t i = 0; i < n; i++) {
@@ -112,6 +116,8 @@ VEC void rope_angles(const float *t, int lanes, bool inverse, vf *cosine, vf *si
 static void ISA(rope)(float *x, int64_t stride, const float *cos_sin, const int32_t *pos, bool inverse,
                       int64_t n, int heads, int head_dim)
 {
+    if (!team_alone())
+        return;
     int half = head_dim / 2;
 #pragma omp parallel for if (n * heads * head_dim > FEW_ELEMENTS)
     for (int64_t i = 0; i < n; i++)

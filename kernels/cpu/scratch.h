@@ -9,6 +9,7 @@ enum scratch_use {
     SCRATCH_OWN,    /* for the asking thread alone */
     SCRATCH_SHARED, /* asked for before a parallel region, seen by its whole team */
     SCRATCH_PAIRS,  /* likewise: packed factors of bf16 */
+    SCRATCH_TEAM,   /* team.c */
     SCRATCH_USES,
 };
 

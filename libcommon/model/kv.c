@@ -6,6 +6,8 @@
 #include "model/layer.h"
 #include "model/rope.h"
 
+#define TEAM_ROWS 2 /* up to which the work between the products is less than what it costs to share it out */
+
 struct kv_cache {
     struct model *m;
     int max_seq;
@@ -196,59 +198,80 @@ static int64_t set_pieces(struct kv_cache *c, const struct piece *p, int n_piece
     return n;
 }
 
-static void run_layer(struct kv_cache *c, int layer, const struct piece *p, int n_pieces, int64_t n)
+/* One pass, for the threads that run it: they read it alone. */
+struct pass {
+    struct kv_cache *c;
+    const struct piece *p;
+    int n_pieces, n_out;   /* n_out: rows of last_rows */
+    int64_t n;
+};
+
+static void run_layer(const struct pass *r, int layer)
 {
+    struct kv_cache *c = r->c;
     const struct model *m = c->m;
-    layer_before_attention(&c->work, m, layer, c->x, &c->kept, n);
+    struct attention_seq seq[MATMUL_FEW_ROWS];
+    layer_before_attention(&c->work, m, layer, c->x, &c->kept, r->n);
     struct attention a = layer_attention(&c->work, m, layer, &c->kept);
-    m->k->scatter_rows(c->k[layer], layer_k(&c->work, m, &c->kept), c->dest, n, a.kv_stride);
-    m->k->scatter_rows(c->v[layer], c->kept.v, c->dest, n, a.kv_stride);
-    for (int i = 0; i < n_pieces; i++) {
-        int64_t at = p[i].slot * c->max_positions * a.kv_stride;
-        c->seq[i].k = c->k[layer] + at;
-        c->seq[i].v = c->v[layer] + at;
+    m->k->scatter_rows(c->k[layer], layer_k(&c->work, m, &c->kept), c->dest, r->n, a.kv_stride);
+    m->k->scatter_rows(c->v[layer], c->kept.v, c->dest, r->n, a.kv_stride);
+    for (int i = 0; i < r->n_pieces; i++) {
+        int64_t at = r->p[i].slot * c->max_positions * a.kv_stride;
+        seq[i] = c->seq[i];
+        seq[i].k = c->k[layer] + at;
+        seq[i].v = c->v[layer] + at;
     }
-    a.n_seq = n_pieces;
-    a.seq = c->seq;
+    a.n_seq = r->n_pieces;
+    a.seq = seq;
     m->k->attention(&a);
-    layer_after_attention(&c->work, m, layer, c->x, &c->kept, c->x, n);
+    layer_after_attention(&c->work, m, layer, c->x, &c->kept, c->x, r->n);
 }
 
-/* Logits of the last row of every piece that ends its input. */
-static void output(struct kv_cache *c, const struct piece *p, int n_pieces)
+static void run_pass(void *arg)
 {
+    const struct pass *r = arg;
+    struct kv_cache *c = r->c;
     const struct model *m = c->m;
-    const struct kernels *k = m->k;
-    int64_t hidden = m->config.hidden, vocab = m->config.vocab;
+    int64_t hidden = m->config.hidden;
+    for (int l = 0; l < m->config.layers; l++)
+        run_layer(r, l);
+    if (!r->n_out)
+        return;
+    m->k->gather_rows(c->last, c->x, c->last_rows, r->n_out, hidden);
+    m->k->rmsnorm(c->work.xn, hidden, NULL, c->last, hidden, m->norm.weight, false, (float)m->config.rms_eps, r->n_out, hidden);
+    linear_forward(&c->work.pass, &m->head, c->scores, c->work.xn, NULL, r->n_out);
+}
+
+/* The last rows of the pieces that end their input; returns their number. */
+static int set_outputs(struct kv_cache *c, const struct piece *p, int n_pieces)
+{
     int32_t rows[MATMUL_FEW_ROWS];
     int n = 0;
     for (int i = 0; i < n_pieces; i++)
         if (p[i].logits)
             rows[n++] = (int32_t)(c->seq[i].q_row + c->seq[i].q_len - 1);
-    if (!n)
-        return;
-    k->copy_in(c->last_rows, rows, (size_t)n * sizeof *rows);
-    k->gather_rows(c->last, c->x, c->last_rows, n, hidden);
-    k->rmsnorm(c->work.xn, hidden, NULL, c->last, hidden, m->norm.weight, false, (float)m->config.rms_eps, n, hidden);
-    linear_forward(&c->work.pass, &m->head, c->scores, c->work.xn, NULL, n);
-    n = 0;
-    for (int i = 0; i < n_pieces; i++)
-        if (p[i].logits)
-            k->copy_out(p[i].logits, c->scores + vocab * n++, (size_t)vocab * sizeof(float));
+    c->m->k->copy_in(c->last_rows, rows, (size_t)n * sizeof *rows);
+    return n;
 }
 
 static void run(struct kv_cache *c, const struct piece *p, int n_pieces)
 {
     const struct model *m = c->m;
-    int64_t n = set_pieces(c, p, n_pieces), hidden = m->config.hidden;
-    struct mat table = {m->embed.weight, m->embed.type, hidden, 1};
+    struct pass r = {c, p, n_pieces, .n = set_pieces(c, p, n_pieces)};
+    struct mat table = {m->embed.weight, m->embed.type, m->config.hidden, 1};
+    size_t vocab = (size_t)m->config.vocab;
+    r.n_out = set_outputs(c, p, n_pieces);
     c->work.pass.bf16 = m->bf16;
-    m->k->embedding(c->x, &table, c->ids, n, hidden);
-    for (int l = 0; l < m->config.layers; l++)
-        run_layer(c, l, p, n_pieces, n);
-    output(c, p, n_pieces);
-    for (int i = 0; i < n_pieces; i++)
+    m->k->embedding(c->x, &table, c->ids, r.n, m->config.hidden);
+    if (r.n <= TEAM_ROWS)
+        m->k->team(run_pass, &r);
+    else
+        run_pass(&r);
+    for (int i = 0, n = 0; i < n_pieces; i++) {
+        if (p[i].logits)
+            m->k->copy_out(p[i].logits, c->scores + vocab * (size_t)n++, vocab * sizeof(float));
         c->length[p[i].slot] += p[i].n;
+    }
 }
 
 static int check_input(const struct kv_cache *c, const struct kv_input *in, int n, struct err *e)
