@@ -10,6 +10,7 @@
 #include "kernels/cpu/ceiling.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/scratch.h"
+#include "kernels/cpu/team.h"
 
 #include "kernels/cpu/pack_tmpl.h"
 
@@ -240,8 +241,8 @@ static void ISA(matmul)(const struct matmul *list, int count)
             ;
         if (last > i)
             ISA(under).matmul(list + i, last - i);
-        else
-            matmul_pairs(list + last++);
+        else if (last++, team_alone())
+            matmul_pairs(list + i);
     }
 }
 

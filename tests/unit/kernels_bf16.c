@@ -105,6 +105,47 @@ static void test_list(const struct level *l)
     ok(same, "bf16 %s: products of a list have the bits of each alone", l->name);
 }
 
+struct in_turn {
+    const struct level *l;
+    struct matmul m[3]; /* each reads what the one before wrote */
+};
+
+static void run_in_turn(void *arg)
+{
+    struct in_turn *t = arg;
+    for (int i = 0; i < 3; i++)
+        t->l->k.matmul(t->m + i, 1);
+}
+
+/* Run by a team (kernels/cpu/team.h), the second as few rows: the bits of one thread. */
+static void test_team(const struct level *l)
+{
+    enum { N = 40 };
+    struct factor w = factor_new(N, N, COLUMNS, DTYPE_BF16, 2);
+    float *x = block_new(N * N, 1), *y[2][3];
+    struct in_turn t = {.l = l};
+    for (int team = 0; team < 2; team++) {
+        for (int i = 0; i < 3; i++) {
+            y[team][i] = block_new(N * N, 3);
+            const float *from = i ? y[team][i - 1] : x;
+            t.m[i] = (struct matmul){i == 1 ? 8 : N, N, N, {from, DTYPE_F32, N, 1}, w.mat, y[team][i], N, 1, 0, true};
+        }
+        omp_set_num_threads(team ? 3 : 1);
+        if (team)
+            l->k.team(run_in_turn, &t);
+        else
+            run_in_turn(&t);
+    }
+    omp_set_num_threads(1);
+    bool same = true;
+    for (int i = 0; i < 3; i++) {
+        same = same && !memcmp(y[0][i], y[1][i], N * N * sizeof *x);
+        block_free(y[0][i]), block_free(y[1][i]);
+    }
+    ok(same, "bf16 %s: in a team, the bits of one thread", l->name);
+    block_free(x), free(w.memory);
+}
+
 /* One element that is not finite is felt in its row and its column alone; what is subnormal counts as zero. */
 static void test_odd_values(const struct level *l)
 {
@@ -177,6 +218,7 @@ int main(void)
         test_cuts(l, 7, 97, ROWS);
         test_cuts(l, 18, 20, COLUMNS);
         test_list(l);
+        test_team(l);
         test_odd_values(l);
     }
     return tap_end();
