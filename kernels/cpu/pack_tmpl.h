@@ -32,7 +32,7 @@ VEC vf load_typed(const char *p, enum load_kind kind)
 VEC vf load_typed_n(const char *p, enum load_kind kind, int n)
 {
     char full[VL * 2] = {0};
-    if (n == VL)
+    if (n >= VL)
         return load_typed(p, kind);
     if (load_size(kind) == 4) {
         vf a = v_load_n((const float *)(const void *)p, n);
