@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/threads.h"
 #include "model/rope.h"
 
 static int find_lowest(const struct model *m)
@@ -270,6 +271,7 @@ static bool forward(struct decoder *d)
     m->k->embedding(d->x[0], &table, d->ids, d->batch->n, c);
     zero_tail(d, d->x[0], c);
     for (int l = 0; l < m->config.layers; l++) {
+        threads_adapt();
         if (decoder_stopped(d))
             return false;
         run_layer(d, l, d->x[l + 1]);
@@ -281,6 +283,7 @@ static bool backward(struct decoder *d)
 {
     const struct model *m = d->m;
     for (int l = m->config.layers - 1; l >= d->lowest; l--) {
+        threads_adapt();
         if (decoder_stopped(d))
             return false;
         if (d->recompute)

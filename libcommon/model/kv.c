@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "base/threads.h"
 #include "model/layer.h"
 #include "model/rope.h"
 
@@ -260,6 +261,7 @@ static void run(struct kv_cache *c, const struct piece *p, int n_pieces)
     struct pass r = {c, p, n_pieces, .n = set_pieces(c, p, n_pieces)};
     struct mat table = {m->embed.weight, m->embed.type, m->config.hidden, 1};
     size_t vocab = (size_t)m->config.vocab;
+    threads_adapt();
     r.n_out = set_outputs(c, p, n_pieces);
     c->work.pass.bf16 = m->bf16;
     m->k->embedding(c->x, &table, c->ids, r.n, m->config.hidden);
