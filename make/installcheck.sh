@@ -7,6 +7,7 @@ dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 cd "$dir"
 for tool; do
+    [ -x "$bin/$tool" ] || { echo "$bin/$tool: missing; make install comes first" >&2; exit 1; }
     "$bin/$tool" --version | grep -q "^$tool (finetools) " || { echo "$tool --version: wrong or no output" >&2; exit 1; }
     "$bin/$tool" --help | grep -q "^Usage: $tool " || { echo "$tool --help: wrong or no output" >&2; exit 1; }
     [ -s "$man/man1/$tool.1" ] || { echo "$man/man1/$tool.1: missing" >&2; exit 1; }

@@ -206,8 +206,8 @@ static void report(const struct run *r)
     summary_count("samples", r->samples);
     summary_count("skipped", r->skipped);
     summary_count("bytes", r->bytes);
-    msg_info("%lld records, %lld samples, %lld left out; %s in %.1f s, %s/s, peak memory %s -> %s", (long long)(r->samples + r->skipped), (long long)r->samples,
-             (long long)r->skipped, size, seconds, rate, memory, cli.output && strcmp(cli.output, "-") ? cli.output : "stdout");
+    msg_info("%lld record%s, %lld sample%s, %lld left out; %s in %.1f s, %s/s, peak memory %s -> %s", (long long)(r->samples + r->skipped),
+             r->samples + r->skipped == 1 ? "" : "s", (long long)r->samples, r->samples == 1 ? "" : "s", (long long)r->skipped, size, seconds, rate, memory, cli.output && strcmp(cli.output, "-") ? cli.output : "stdout");
 }
 
 /* One clock for the whole run, so that a template that tells the date tells one date. */

@@ -133,6 +133,8 @@ static void answer_stdin(struct responder *r)
     struct err e = ERR_INIT;
     if (file_read(&text, "-", (size_t)1 << 30, &e) < 0)
         die_err(&e);
+    if (!text.len && !o.raw) /* what should have written it failed */
+        die("stdin: the prompt is empty");
     if (text.len && text.data[text.len - 1] == '\n') /* the line's end is not part of the prompt */
         buf_set_len(&text, text.len - 1);
     answer_prompt(r, buf_str(&text), text.len, 0);
@@ -193,7 +195,7 @@ static void batch(struct responder *r)
         summary_count("references", result.references);
         summary_count("right", result.right);
     }
-    msg_info("%lld records -> %s", (long long)result.records, cli.output && strcmp(cli.output, "-") ? cli.output : "stdout");
+    msg_info("%lld record%s -> %s", (long long)result.records, result.records == 1 ? "" : "s", cli.output && strcmp(cli.output, "-") ? cli.output : "stdout");
     if (result.references)
         msg_info("right %lld of %lld (the response equals the reference, but for space around it)", (long long)result.right, (long long)result.references);
 }

@@ -91,5 +91,5 @@ enum respond_chat_result respond_chat_line(struct respond_chat *c, const char *l
         err_set(e, "that line is not valid UTF-8");
         return RESPOND_CHAT_REFUSED;
     }
-    return len ? answer(c, line, e) : RESPOND_CHAT_DONE;
+    return strspn(line, " \t") < len ? answer(c, line, e) : RESPOND_CHAT_DONE;
 }

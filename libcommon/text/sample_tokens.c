@@ -63,7 +63,7 @@ int sample_tokens_encode(const struct tokenizer *t, const struct chat_sample *s,
     out->trained = 0;
     for (size_t i = 0; i < out->n; i++)
         out->trained += out->mask[i];
-    return out->trained ? 0 : err_set(e, "nothing to train in its %zu tokens", out->n);
+    return out->trained ? 0 : err_set(e, "nothing to train in its %zu token%s", out->n, out->n == 1 ? "" : "s");
 }
 
 size_t sample_tokens_pieces(size_t n, size_t most)

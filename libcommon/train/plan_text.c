@@ -51,9 +51,10 @@ static void add_time(struct buf *b, const struct session *s, double rows, double
     double rate = plan_product_rate(s);
     if (rate == 0)
         return;
-    progress_format_time(time, sizeof time, plan_seconds(s, rows, flops, rate));
+    double seconds = plan_seconds(s, rows, flops, rate);
+    progress_format_time(time, sizeof time, seconds);
     count(b, "FLOPs per second of products", rate);
-    buf_printf(b, "%-34s %18s\n", "time, about", time);
+    buf_printf(b, "%-34s %18s\n", "time, about", seconds < 1 ? "under a second" : time);
 }
 
 static void add_work(struct buf *b, const struct session *s)

@@ -49,6 +49,9 @@ ok 'nor is anything else on stdout without -q' cmp out want
 is "$(answer -m m hi again)" "$(printf '%s\nWhat?' "$long")" 'two prompts are two conversations'
 is "$(echo hi | gen -q -m m)" "$long" 'stdin is a prompt, its last newline is not part of it'
 is "$(printf hi | gen -q -m m)" "$long" 'which it may lack'
+gen -m m </dev/null >out 2>err
+is $? 1 'a producer that wrote nothing'
+is "$(cat out err)" 'gen: stdin: the prompt is empty' 'is an error'
 is "$(printf 'hi\n\n' | gen -q -m m --summary s.json >out; sum prompt_tokens)" 22 'other newlines are'
 run gen -v -m m hi
 has err 'prompts: 21 tokens, ' '-v tells the rates'
@@ -410,7 +413,8 @@ if command -v script >/dev/null && command -v perl >/dev/null && command -v mkfi
     report $? 'a question without room is told'
     type '/reset\n' && see '> ' 20 && type 'hi\n' && see 'three.' 3
     report $? 'and the chat goes on'
-    see '> ' 21 && type '/quit\n'
+    see '> ' 21 && type '   \n' # no question
+    see '> ' 22 && type '/quit\n'
     end
     is $status 0 '/quit ends it'
     begin 'gen -q -m m'
