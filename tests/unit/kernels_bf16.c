@@ -61,23 +61,10 @@ static void test_bits(const struct level *l, enum lay b_lay, enum dtype type, in
     block_free(c), block_free(again), free(a.memory), free(b.memory);
 }
 
-/* Sums of segments, long, short and empty: right, and the same bits in one call and in two. */
 static void test_cuts(const struct level *l, int64_t rows, int64_t cols, enum lay b_lay)
 {
-    static const int64_t cuts[] = {0, 1, 34, 34, 70, 400, 1300}, rest[] = {0, 330, 1230};
-    struct factor a = factor_new(rows, 1300, COLUMNS, DTYPE_F32, 1), b = factor_new(1300, cols, b_lay, DTYPE_F32, 2);
-    float *one = block_new(rows * cols, 3), *two = block_copy(one, rows * cols);
-    struct matmul m = {rows, cols, 1300, a.mat, b.mat, one, cols, 1, 1, true, cuts, 6};
-    ok(product_agrees(l, m), "bf16 %s: %dx%d summed in parts", l->name, (int)rows, (int)cols);
-    l->k.matmul(&m, 1);
-    m.c = two, m.k = 70, m.n_cuts = 4;
-    l->k.matmul(&m, 1);
-    m.k = 1230, m.cuts = rest, m.n_cuts = 2;
-    m.a.data = (const float *)m.a.data + 70 * m.a.col_stride;
-    m.b.data = (const float *)m.b.data + 70 * m.b.row_stride;
-    l->k.matmul(&m, 1);
-    ok(!memcmp(one, two, (size_t)(rows * cols) * sizeof *one), "bf16 %s: %dx%d, the same bits in two calls", l->name, (int)rows, (int)cols);
-    block_free(one), block_free(two), free(a.memory), free(b.memory);
+    static const int64_t cuts[] = {0, 1, 34, 34, 70, 400, 1300}; /* one is empty */
+    check_cuts(l, rows, cols, b_lay, true, cuts, 6);
 }
 
 /* In one list with products of f32, few rows and nothing. */

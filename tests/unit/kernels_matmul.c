@@ -99,37 +99,14 @@ static void test_list(const struct level *l)
     ok(same, "matmul %s: products of a list have the bits of each alone", l->name);
 }
 
-/* Sums of parts: right, and the same bits in one call and in two. */
 static void test_cuts(const struct level *l, int64_t rows, int64_t cols, enum lay b_lay)
 {
-    static const int64_t cuts[] = {0, 1, 70, 400, 1100}, rest[] = {0, 330, 1030};
-    struct factor a = factor_new(rows, 1100, COLUMNS, DTYPE_F32, 1), b = factor_new(1100, cols, b_lay, DTYPE_F32, 2);
-    float *one = block_new(rows * cols, 3), *two = block_copy(one, rows * cols);
-    struct matmul m = {rows, cols, 1100, a.mat, b.mat, one, cols, 1, 1, false, cuts, 4};
-    ok(product_agrees(l, m), "matmul %s: %dx%d summed in parts", l->name, (int)rows, (int)cols);
-    l->k.matmul(&m, 1);
-    m.c = two, m.k = 70, m.n_cuts = 2;
-    l->k.matmul(&m, 1);
-    m.k = 1030, m.cuts = rest;
-    m.a.data = (const float *)m.a.data + 70 * m.a.col_stride;
-    m.b.data = (const float *)m.b.data + 70 * m.b.row_stride;
-    l->k.matmul(&m, 1);
-    ok(!memcmp(one, two, (size_t)(rows * cols) * sizeof *one), "matmul %s: %dx%d, the same bits in two calls", l->name, (int)rows, (int)cols);
+    static const int64_t cuts[] = {0, 1, 70, 400, 1100};
     int64_t many[101]; /* more parts than a block holds */
     for (int i = 0; i <= 100; i++)
         many[i] = i * 11;
-    m = (struct matmul){rows, cols, 1100, a.mat, b.mat, one, cols, 1, 1, false, many, 100};
-    ok(product_agrees(l, m), "matmul %s: %dx%d summed in many parts", l->name, (int)rows, (int)cols);
-    memcpy(two, one, (size_t)(rows * cols) * sizeof *one);
-    l->k.matmul(&m, 1);
-    m.c = two, m.k = 11, m.n_cuts = 1;
-    for (int i = 0; i < 100; i++) {
-        l->k.matmul(&m, 1);
-        m.a.data = (const float *)m.a.data + 11 * m.a.col_stride;
-        m.b.data = (const float *)m.b.data + 11 * m.b.row_stride;
-    }
-    ok(!memcmp(one, two, (size_t)(rows * cols) * sizeof *one), "matmul %s: %dx%d, the same bits part by part", l->name, (int)rows, (int)cols);
-    block_free(one), block_free(two), free(a.memory), free(b.memory);
+    check_cuts(l, rows, cols, b_lay, false, cuts, 4);
+    check_cuts(l, rows, cols, b_lay, false, many, 100);
 }
 
 /* The specification itself against a product worked by hand. */

@@ -77,6 +77,27 @@ static bool product_agrees(const struct level *l, struct matmul m)
     return good;
 }
 
+/* Sums of these parts of the depth (F32 factors): right, and the same bits in one call and part by part. */
+static void check_cuts(const struct level *l, int64_t rows, int64_t cols, enum lay b_lay, bool round_bf16, const int64_t *cuts, int n_cuts)
+{
+    int64_t depth = cuts[n_cuts];
+    struct factor a = factor_new(rows, depth, COLUMNS, DTYPE_F32, 1), b = factor_new(depth, cols, b_lay, DTYPE_F32, 2);
+    float *whole = block_new(rows * cols, 3), *parts = block_copy(whole, rows * cols);
+    struct matmul m = {rows, cols, depth, a.mat, b.mat, whole, cols, 1, 1, round_bf16, cuts, n_cuts};
+    ok(product_agrees(l, m), "%s: %dx%d summed in %d parts", l->name, (int)rows, (int)cols, n_cuts);
+    l->k.matmul(&m, 1);
+    m.c = parts;
+    for (int i = 0; i < n_cuts; i++) {
+        const int64_t part[] = {0, cuts[i + 1] - cuts[i]};
+        m.k = part[1], m.cuts = part, m.n_cuts = 1;
+        m.a.data = (const float *)a.mat.data + cuts[i] * a.mat.col_stride;
+        m.b.data = (const float *)b.mat.data + cuts[i] * b.mat.row_stride;
+        l->k.matmul(&m, 1);
+    }
+    ok(!memcmp(whole, parts, (size_t)(rows * cols) * sizeof *whole), "%s: %dx%d, the same bits part by part", l->name, (int)rows, (int)cols);
+    block_free(whole), block_free(parts), free(a.memory), free(b.memory);
+}
+
 /* Rows first .. first + count - 1 of the product alone must equal those of the whole. */
 static bool rows_equal(const struct level *l, const struct matmul *whole, int64_t first, int64_t count)
 {
