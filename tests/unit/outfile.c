@@ -292,6 +292,7 @@ static void test_left_over(void)
 
 int main(void)
 {
+    signal(SIGINT, SIG_DFL); /* whatever started this may ignore it */
     char dir[] = "/tmp/finetools-outfile-XXXXXX";
     if (!mkdtemp(dir) || chdir(dir) < 0)
         return 1;
