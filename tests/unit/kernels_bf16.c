@@ -40,25 +40,7 @@ static void test_blocks(const struct level *l)
 
 static void test_bits(const struct level *l, enum lay b_lay, enum dtype type, int64_t n)
 {
-    struct factor a = factor_new(150, 800, ROWS, DTYPE_F32, 1), b = factor_new(800, n, b_lay, type, 2);
-    float *c = block_new(150 * n, 4), *again = block_new(150 * n, 5);
-    struct matmul m = {150, n, 800, a.mat, b.mat, c, n, 1, 0, true};
-    bool same = true;
-    l->k.matmul(&m, 1);
-    for (int threads = 2; threads <= 3; threads++) {
-        omp_set_num_threads(threads);
-        m.c = again;
-        l->k.matmul(&m, 1);
-        same = same && !memcmp(c, again, (size_t)(150 * n) * sizeof *c);
-    }
-    omp_set_num_threads(1);
-    ok(same, "bf16 %s: same bits for 1, 2 and 3 threads (B lay %d, %d columns)", l->name, b_lay, (int)n);
-    m.c = c;
-    ok(rows_equal(l, &m, 0, 17) && rows_equal(l, &m, 5, 145) && rows_equal(l, &m, 31, 23), "bf16 %s: many rows, same bits in any company", l->name);
-    m.m = 16;
-    l->k.matmul(&m, 1);
-    ok(rows_equal(l, &m, 0, 1) && rows_equal(l, &m, 3, 5) && rows_equal(l, &m, 7, 9), "bf16 %s: few rows, same bits in any company", l->name);
-    block_free(c), block_free(again), free(a.memory), free(b.memory);
+    check_bits(l, (struct matmul){.m = 150, .n = n, .k = 800, .b.type = type, .round_bf16 = true}, b_lay, 5);
 }
 
 static void test_cuts(const struct level *l, int64_t rows, int64_t cols, enum lay b_lay)

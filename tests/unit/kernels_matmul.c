@@ -47,31 +47,8 @@ static void test_wide_output(const struct level *l)
 
 static void test_bits(const struct level *l, enum lay b_lay, enum dtype type, int64_t n)
 {
-    int64_t depth = level_is_slow(l) ? 330 : 700;
-    struct factor a = factor_new(97, depth, ROWS, DTYPE_F32, 1), b = factor_new(depth, n, b_lay, type, 2);
-    float *c = block_new(97 * n, 4), *again = block_new(97 * n, 5);
-    struct matmul m = {97, n, depth, a.mat, b.mat, c, n, 1, 0, false};
-    bool same = true;
-    omp_set_num_threads(1);
-    l->k.matmul(&m, 1);
-    for (int threads = 2; threads <= 3; threads++) {
-        omp_set_num_threads(threads);
-        m.c = again;
-        l->k.matmul(&m, 1);
-        same = same && !memcmp(c, again, (size_t)(97 * n) * sizeof *c);
-    }
-    ok(same, "matmul %s: same bits for 1, 2 and 3 threads (B lay %d, %d columns)", l->name, b_lay, (int)n);
-    m.c = c;
-    ok(rows_equal(l, &m, 0, 17) && rows_equal(l, &m, 5, 92) && rows_equal(l, &m, 31, 23), "matmul %s: many rows, same bits in any company", l->name);
-    m.m = 16;
-    l->k.matmul(&m, 1);
-    same = true;
-    for (int64_t i = 0; i < 16; i++)
-        for (int64_t count = 1; i + count <= 16; count += level_is_slow(l) ? 5 : 1)
-            same = same && rows_equal(l, &m, i, count);
-    ok(same, "matmul %s: few rows, same bits in any company", l->name);
-    block_free(c), block_free(again), free(a.memory), free(b.memory);
-    omp_set_num_threads(1);
+    bool slow = level_is_slow(l);
+    check_bits(l, (struct matmul){.m = 97, .n = n, .k = slow ? 330 : 700, .b.type = type}, b_lay, slow ? 5 : 1);
 }
 
 /* Products in one list, short and long and empty, have the bits of each alone. */

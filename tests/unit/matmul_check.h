@@ -114,4 +114,34 @@ static bool rows_equal(const struct level *l, const struct matmul *whole, int64_
     return same;
 }
 
+/* The bits of a product do not depend on the threads, nor those of a row on the other rows, many or few; step: of the row counts tried. */
+static void check_bits(const struct level *l, struct matmul m, enum lay b_lay, int step)
+{
+    struct factor a = factor_new(m.m, m.k, ROWS, DTYPE_F32, 1), b = factor_new(m.k, m.n, b_lay, m.b.type, 2);
+    int64_t count = m.m * m.n, rows = m.m;
+    float *c = block_new(count, 4), *again = block_new(count, 5);
+    bool same = true;
+    m.a = a.mat, m.b = b.mat, m.c = c, m.ldc = m.n, m.alpha = 1;
+    omp_set_num_threads(1);
+    l->k.matmul(&m, 1);
+    for (int threads = 2; threads <= 3; threads++) {
+        omp_set_num_threads(threads);
+        m.c = again;
+        l->k.matmul(&m, 1);
+        same = same && !memcmp(c, again, (size_t)count * sizeof *c);
+    }
+    omp_set_num_threads(1);
+    ok(same, "%s: same bits for 1, 2 and 3 threads (B lay %d, %d columns)", l->name, b_lay, (int)m.n);
+    m.c = c;
+    ok(rows_equal(l, &m, 0, 17) && rows_equal(l, &m, 5, rows - 5) && rows_equal(l, &m, 31, 23), "%s: many rows, same bits in any company", l->name);
+    m.m = 16;
+    l->k.matmul(&m, 1);
+    same = true;
+    for (int64_t first = 0; first < 16; first++)
+        for (int64_t n = 1; first + n <= 16; n += step)
+            same = same && rows_equal(l, &m, first, n);
+    ok(same, "%s: few rows, same bits in any company", l->name);
+    block_free(c), block_free(again), free(a.memory), free(b.memory);
+}
+
 #endif
