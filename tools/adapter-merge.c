@@ -139,7 +139,7 @@ int main(int argc, char **argv)
         cli.output = ".";
     double *weights = parse_weights(n);
     struct token_file *tokens = o.check ? token_file_open(o.check, &e) : NULL;
-    if (o.check && !tokens)
+    if (o.check && (!tokens || token_file_expect(tokens, TOKEN_KIND_SAMPLES, &e) < 0))
         die_err(&e);
     struct merge_options mo = {cli.model, (const char *const *)argv + first, weights, n, parse_type(), o.max_shard};
     struct merge *m = merge_open(&mo, &e);

@@ -149,7 +149,7 @@ int main(int argc, char **argv)
     if (argc - first != 1)
         die_usage("expected one token file, found %d", argc - first);
     struct token_file *t = token_file_open(argv[first], &e);
-    if (!t)
+    if (!t || token_file_expect(t, TOKEN_KIND_SAMPLES, &e) < 0)
         die_err(&e);
     struct outfile *f = outfile_open(cli.output ? cli.output : "-", cli.force, false, &e); /* before anything is computed */
     if (!f)

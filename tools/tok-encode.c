@@ -95,7 +95,7 @@ static void open_writer(struct run *r, const struct chat_stream_header *h)
                           json_loads(h->options, 0, NULL));
     r->provenance.options = json_dumps(j, JSON_COMPACT);
     json_decref(j);
-    r->writer = token_writer_begin(outfile_stream(r->file), r->output, &r->provenance, &e);
+    r->writer = token_writer_begin(outfile_stream(r->file), r->output, TOKEN_KIND_SAMPLES, &r->provenance, &e);
     if (!r->writer)
         die_err(&e);
     const struct chat_encode_sink sink = {r, write_tokens, tell_dropped, show_progress};

@@ -54,21 +54,49 @@ out:
     return r;
 }
 
+static struct token_sample view(enum token_kind kind, const unsigned char *r)
+{
+    uint32_t n = get_le32(r);
+    const unsigned char *ids = r + token_record_head(kind);
+    struct token_sample s = {.ids = (const uint32_t *)(const void *)ids, .mask = ids + 4 * (size_t)n, .n = n, .trained = get_le32(r + 4)};
+    if (kind == TOKEN_KIND_SAMPLES)
+        return s;
+    s.prompt = get_le32(r + 8);
+    s.chosen = kind == TOKEN_KIND_PAIRS ? get_le32(r + 12) : n - s.prompt;
+    s.label = kind == TOKEN_KIND_LABELLED && get_le32(r + 12) == 1;
+    return s;
+}
+
+/* What breaks the rules of the record at r, or NULL. `trained`, `odd`: the sum of its mask bytes, and their other bits and the padding. */
+static const char *fault(const struct token_file *t, const unsigned char *r, uint32_t trained, uint32_t odd)
+{
+    struct token_sample s = view(t->kind, r);
+    uint32_t told = s.trained;
+    s.trained = trained;
+    if (odd)
+        return "a mask byte is not 0 or 1, or padding is not zero";
+    if (t->kind == TOKEN_KIND_LABELLED && get_le32(r + 12) > 1)
+        return "the label is not 0 or 1";
+    const char *what = token_record_fault(t->kind, &s);
+    return what ? what : told == trained ? NULL : "the count of trained tokens is wrong";
+}
+
 /* Checks one record at `at`, of which at most `room` bytes are records. Returns its size, or 0. */
 static uint64_t check_record(const struct token_file *t, int64_t i, uint64_t at, uint64_t room, struct err *e)
 {
     const unsigned char *r = t->map.data + at;
     long long name = i + 1;
-    uint32_t n = room >= 8 ? get_le32(r) : 0;
-    if (n < 1 || n > TOKEN_FILE_MAX_SAMPLE || token_record_size(n) > room) {
+    uint64_t head = token_record_head(t->kind);
+    uint32_t n = room >= head ? get_le32(r) : 0;
+    if (n < 1 || n > TOKEN_FILE_MAX_SAMPLE || token_record_size(t->kind, n) > room) {
         err_set(e, "%s: record %lld: does not fit between byte %llu and the footer", t->path, name, (unsigned long long)at);
         return 0;
     }
-    uint64_t size = token_record_size(n);
-    const unsigned char *mask = r + 8 + 4 * (uint64_t)n;
+    uint64_t size = token_record_size(t->kind, n);
+    const unsigned char *mask = r + head + 4 * (uint64_t)n;
     uint32_t vocab = (uint32_t)t->provenance.vocab, trained = 0, odd = 0;
     for (uint32_t k = 0; k < n; k++) {
-        uint32_t id = get_le32(r + 8 + 4 * (uint64_t)k);
+        uint32_t id = get_le32(r + head + 4 * (uint64_t)k);
         if (id >= vocab) {
             err_set(e, "%s: record %lld: token %u is outside the vocabulary of %u", t->path, name, id, vocab);
             return 0;
@@ -78,12 +106,11 @@ static uint64_t check_record(const struct token_file *t, int64_t i, uint64_t at,
     }
     for (const unsigned char *p = mask + n; p < r + size; p++)
         odd |= *p;
-    if (odd || mask[0] || !trained || trained != get_le32(r + 4)) {
-        err_set(e, "%s: record %lld: %s", t->path, name,
-                odd ? "a mask byte is not 0 or 1, or padding is not zero" : mask[0] ? "the first token bears loss" : !trained ? "nothing to train" : "the count of trained tokens is wrong");
-        return 0;
-    }
-    return size;
+    const char *what = fault(t, r, trained, odd);
+    if (!what)
+        return size;
+    err_set(e, "%s: record %lld: %s", t->path, name, what);
+    return 0;
 }
 
 /* Records lie one after another from `at` up to the offsets, each where its offset says. */
@@ -98,10 +125,11 @@ static int check_records(const struct token_file *t, uint64_t at, const unsigned
         uint64_t size = check_record(t, i, at, end - at, e);
         if (!size)
             return -1;
-        uint32_t n = get_le32(t->map.data + at);
-        tokens += n;
-        trained += get_le32(t->map.data + at + 4);
-        longest = n > longest ? n : longest;
+        struct token_sample s = view(t->kind, t->map.data + at);
+        uint32_t length = token_sample_length(&s, t->kind);
+        tokens += s.n;
+        trained += s.trained;
+        longest = length > longest ? length : longest;
         at += size;
     }
     if (at != end || tokens != get_le64(tail + 40) || trained != get_le64(tail + 48) || longest != get_le32(tail + 56))
@@ -146,9 +174,9 @@ static int read_header(struct token_file *t, uint64_t *records, struct err *e)
         return err_set(e, "%s: token file version %u, this program reads version %d", t->path, get_le32(d + 8), VERSION_TOKEN_FILE);
     if (size < TOKEN_HEADER_FIXED + TOKEN_TAIL || memcmp(d + size - 8, TOKEN_END_MARK, 8) != 0 || size % 8)
         return bad_end(t, "truncated: the last bytes are not an end marker", e);
-    if (get_le32(d + 12) != TOKEN_KIND_SAMPLES)
-        return err_set(e, "%s: kind %u, this program reads kind %d (samples)", t->path, get_le32(d + 12), TOKEN_KIND_SAMPLES);
-    t->kind = TOKEN_KIND_SAMPLES;
+    if (get_le32(d + 12) > TOKEN_KIND_LABELLED)
+        return err_set(e, "%s: records of kind %u, this program reads kinds 0 to %d", t->path, get_le32(d + 12), TOKEN_KIND_LABELLED);
+    t->kind = (enum token_kind)get_le32(d + 12);
     uint64_t json = get_le32(d + 16), room = size - TOKEN_HEADER_FIXED - TOKEN_TAIL;
     if (json > TOKEN_MAX_JSON || token_pad8(json) > room || get_le32(d + 20) != 0)
         return err_set(e, "%s: header: %llu bytes of provenance, expected at most %d and less than the file", t->path, (unsigned long long)json, TOKEN_MAX_JSON);
@@ -166,7 +194,7 @@ static int check_file(struct token_file *t, struct err *e)
         return -1;
     const unsigned char *d = t->map.data, *tail = d + t->map.size - TOKEN_TAIL;
     uint64_t room = t->map.size - TOKEN_TAIL - records, n = get_le64(tail + 32);
-    if (n > room / (8 + token_record_size(1)))
+    if (n > room / (8 + token_record_size(t->kind, 1)))
         return err_set(e, "%s: footer: %llu samples do not fit in %llu bytes", t->path, (unsigned long long)n, (unsigned long long)room);
     XXH128_canonical_t want;
     hash_until(d, t->map.size, &want);
@@ -230,7 +258,15 @@ void token_file_close(struct token_file *t)
 
 struct token_sample token_file_sample(const struct token_file *t, int64_t i)
 {
-    const unsigned char *r = t->map.data + get_le64(t->offsets + 8 * i);
-    uint32_t n = get_le32(r);
-    return (struct token_sample){(const uint32_t *)(const void *)(r + 8), r + 8 + 4 * (size_t)n, n, get_le32(r + 4)};
+    return view(t->kind, t->map.data + get_le64(t->offsets + 8 * i));
+}
+
+int token_file_expect(const struct token_file *t, enum token_kind kind, struct err *e)
+{
+    static const char *const how[] = {[TOKEN_KIND_SAMPLES] = "dpo-train takes these; samples come from fmt-chat without -F pairs or kto",
+                                      [TOKEN_KIND_PAIRS] = "made with fmt-chat -F pairs",
+                                      [TOKEN_KIND_LABELLED] = "made with fmt-chat -F kto"};
+    if (t->kind == kind)
+        return 0;
+    return err_set(e, "%s: holds %s, expected %s (%s)", t->path, token_kind_name(t->kind), token_kind_name(kind), how[kind]);
 }

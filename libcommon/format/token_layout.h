@@ -1,8 +1,8 @@
-/* Byte offsets of token-file(5), shared by the reader (token_file.c) and the writer (token_writer.c). */
+/* Byte offsets of token-file(5) and the rules of one record, shared by the reader (token_file.c) and the writer (token_writer.c). */
 #ifndef FORMAT_TOKEN_LAYOUT_H
 #define FORMAT_TOKEN_LAYOUT_H
 
-#include <stdint.h>
+#include "format/token_file.h"
 
 /* A byte above 127 and a CR LF: a transfer that treats the file as text is noticed at once. */
 #define TOKEN_MAGIC "\x89" "FTTOK\r\n"
@@ -17,7 +17,13 @@ enum {
 
 static inline uint64_t token_pad8(uint64_t n) { return (n + 7) & ~(uint64_t)7; }
 
-/* le32 n, le32 trained, n ids, n mask bytes, zeros up to a multiple of 8 */
-static inline uint64_t token_record_size(uint64_t n) { return token_pad8(8 + 5 * n); }
+/* le32 n, le32 trained; pairs: le32 prompt, le32 chosen; labelled: le32 prompt, le32 label */
+static inline uint64_t token_record_head(enum token_kind kind) { return kind == TOKEN_KIND_SAMPLES ? 8 : 16; }
+
+/* Behind the head n ids, n mask bytes, zeros up to a multiple of 8. */
+static inline uint64_t token_record_size(enum token_kind kind, uint64_t n) { return token_pad8(token_record_head(kind) + 5 * n); }
+
+/* What breaks the rules of a sample, or NULL. `trained` of it must be right. */
+const char *token_record_fault(enum token_kind kind, const struct token_sample *s);
 
 #endif

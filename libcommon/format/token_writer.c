@@ -12,6 +12,7 @@
 struct token_writer {
     FILE *out;
     char *path;
+    enum token_kind kind;
     XXH3_state_t *hash;
     int64_t vocab;
     uint64_t position, n_tokens, n_trained;
@@ -53,14 +54,14 @@ static int write_header(struct token_writer *w, const char *json, struct err *e)
     unsigned char fixed[TOKEN_HEADER_FIXED] = {0};
     memcpy(fixed, TOKEN_MAGIC, 8);
     put_le32(fixed + 8, VERSION_TOKEN_FILE);
-    put_le32(fixed + 12, TOKEN_KIND_SAMPLES);
+    put_le32(fixed + 12, w->kind);
     put_le32(fixed + 16, (uint32_t)len);
     if (put(w, fixed, sizeof fixed, e) < 0 || put(w, json, len, e) < 0)
         return -1;
     return put(w, zeros, token_pad8(len) - len, e);
 }
 
-struct token_writer *token_writer_begin(FILE *out, const char *path, const struct token_provenance *p, struct err *e)
+struct token_writer *token_writer_begin(FILE *out, const char *path, enum token_kind kind, const struct token_provenance *p, struct err *e)
 {
     char *json = provenance_text(p);
     if (!json || strlen(json) > TOKEN_MAX_JSON || p->vocab < 1 || p->vocab > TOKEN_FILE_MAX_VOCAB) {
@@ -71,6 +72,7 @@ struct token_writer *token_writer_begin(FILE *out, const char *path, const struc
     }
     struct token_writer *w = mem_zalloc(1, sizeof *w);
     w->out = out;
+    w->kind = kind;
     w->path = mem_strdup(path);
     w->vocab = p->vocab;
     w->hash = XXH3_createState();
@@ -85,32 +87,56 @@ struct token_writer *token_writer_begin(FILE *out, const char *path, const struc
     return NULL;
 }
 
-int token_writer_add(struct token_writer *w, const uint32_t *ids, const uint8_t *mask, uint32_t n, struct err *e)
+/* The record in w->record, with its padding. Returns its size, or 0. */
+static size_t make_record(struct token_writer *w, const struct token_sample *s, struct err *e)
 {
-    unsigned long long name = w->n_samples + 1;
-    uint32_t trained = 0;
-    if (n < 1 || n > TOKEN_FILE_MAX_SAMPLE)
-        return err_set(e, "%s: record %llu: %u tokens, expected 1 to %d", w->path, name, n, TOKEN_FILE_MAX_SAMPLE);
-    uint64_t size = token_record_size(n);
+    size_t size = token_record_size(w->kind, s->n), head = token_record_head(w->kind);
     w->record = mem_grow(w->record, &w->cap_record, size, 1);
-    unsigned char *r = w->record, *m = r + 8 + 4 * (size_t)n;
-    memset(m, 0, size - 8 - 4 * (size_t)n);
-    for (uint32_t i = 0; i < n; i++) {
-        if (ids[i] >= w->vocab)
-            return err_set(e, "%s: record %llu: token %u is outside the vocabulary of %lld", w->path, name, ids[i], (long long)w->vocab);
-        put_le32(r + 8 + 4 * (size_t)i, ids[i]);
-        trained += m[i] = mask[i] != 0;
+    unsigned char *r = w->record, *m = r + head + 4 * (size_t)s->n;
+    memset(m, 0, size - head - 4 * (size_t)s->n);
+    for (uint32_t i = 0; i < s->n; i++) {
+        if (s->ids[i] >= w->vocab) {
+            err_set(e, "%s: record %zu: token %u is outside the vocabulary of %lld", w->path, w->n_samples + 1, s->ids[i], (long long)w->vocab);
+            return 0;
+        }
+        put_le32(r + head + 4 * (size_t)i, s->ids[i]);
+        m[i] = s->mask[i] != 0;
     }
-    if (mask[0] || !trained)
-        return err_set(e, "%s: record %llu: %s", w->path, name, trained ? "the first token bears loss" : "nothing to train");
-    put_le32(r, n);
-    put_le32(r + 4, trained);
+    put_le32(r, s->n);
+    put_le32(r + 4, s->trained);
+    if (head > 8) {
+        put_le32(r + 8, s->prompt);
+        put_le32(r + 12, w->kind == TOKEN_KIND_PAIRS ? s->chosen : s->label);
+    }
+    return size;
+}
+
+int token_writer_put(struct token_writer *w, const struct token_sample *given, struct err *e)
+{
+    struct token_sample s = *given;
+    if (s.n < 1 || s.n > TOKEN_FILE_MAX_SAMPLE)
+        return err_set(e, "%s: record %zu: %u tokens, expected 1 to %d", w->path, w->n_samples + 1, s.n, TOKEN_FILE_MAX_SAMPLE);
+    s.trained = 0;
+    for (uint32_t i = 0; i < s.n; i++)
+        s.trained += s.mask[i] != 0;
+    const char *fault = token_record_fault(w->kind, &s);
+    if (fault)
+        return err_set(e, "%s: record %zu: %s", w->path, w->n_samples + 1, fault);
+    size_t size = make_record(w, &s, e);
+    if (!size)
+        return -1;
     w->offsets = mem_grow(w->offsets, &w->cap_samples, w->n_samples + 1, 8);
     put_le64(w->offsets + 8 * w->n_samples++, w->position);
-    w->n_tokens += n;
-    w->n_trained += trained;
-    w->longest = n > w->longest ? n : w->longest;
-    return put(w, r, size, e);
+    uint32_t length = token_sample_length(&s, w->kind);
+    w->n_tokens += s.n;
+    w->n_trained += s.trained;
+    w->longest = length > w->longest ? length : w->longest;
+    return put(w, w->record, size, e);
+}
+
+int token_writer_add(struct token_writer *w, const uint32_t *ids, const uint8_t *mask, uint32_t n, struct err *e)
+{
+    return token_writer_put(w, &(struct token_sample){.ids = ids, .mask = mask, .n = n}, e);
 }
 
 static int hex_digit(char c)

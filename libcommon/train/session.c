@@ -33,7 +33,7 @@ static struct model *open_model(const struct train_command *c, struct err *e)
 static struct token_file *open_tokens(const struct session *s, const char *path, struct err *e)
 {
     struct token_file *t = token_file_open(path, e);
-    if (t && check_tokens(s->model, cli.model, t, e) == 0)
+    if (t && token_file_expect(t, TOKEN_KIND_SAMPLES, e) == 0 && check_tokens(s->model, cli.model, t, e) == 0)
         return t;
     token_file_close(t);
     return NULL;

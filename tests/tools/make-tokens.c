@@ -54,7 +54,7 @@ int main(int argc, char **argv)
     if (cli.model && model_folder_tokenizer_hash(cli.model, p.tokenizer, &e) < 0)
         die_err(&e);
     struct outfile *f = outfile_open(cli.output ? cli.output : "-", cli.force, true, &e);
-    struct token_writer *w = f ? token_writer_begin(outfile_stream(f), cli.output, &p, &e) : NULL;
+    struct token_writer *w = f ? token_writer_begin(outfile_stream(f), cli.output, TOKEN_KIND_SAMPLES, &p, &e) : NULL;
     for (int64_t i = 0; w && i < o.samples && !e.set; i++)
         if (write_sample(w, i, &e) < 0)
             break;

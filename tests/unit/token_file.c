@@ -12,6 +12,7 @@
 #include "format/token_file.h"
 #include "format/token_layout.h"
 #include "tests/unit/tap.h"
+#include "tests/unit/token_page.h"
 
 static const char input_hash[] = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"; /* of "abc" */
 
@@ -24,7 +25,7 @@ static size_t make_file(unsigned char **data, const uint32_t *lengths, int n, ui
     size_t size = 0;
     FILE *out = open_memstream(&bytes, &size);
     struct err e = ERR_INIT;
-    struct token_writer *w = token_writer_begin(out, "memory", &p, &e);
+    struct token_writer *w = token_writer_begin(out, "memory", TOKEN_KIND_SAMPLES, &p, &e);
     for (int i = 0; w && i < n; i++) {
         uint32_t *ids = mem_zalloc(lengths[i], 4);
         uint8_t *mask = mem_zalloc(lengths[i], 1);
@@ -183,7 +184,7 @@ static void test_hostile(void)
     clock_t begin = clock();
     refuse(0, 0, 1, 'x', "not a token file");
     refuse(8, 0, 4, 2, "token file version 2, this program reads version 1");
-    refuse(12, 0, 4, 1, "kind 1, this program reads kind 0");
+    refuse(12, 0, 4, 3, "records of kind 3, this program reads kinds 0 to 2");
     refuse(16, 0, 4, UINT32_MAX, "bytes of provenance");
     refuse(16, 0, 4, 1 << 20, "bytes of provenance");
     refuse(16, 0, 4, get_le32(d + 16) - 1, "header");
@@ -217,7 +218,7 @@ static void refuse_sample(const uint32_t *ids, const uint8_t *mask, uint32_t n, 
     FILE *out = open_memstream(&bytes, &size);
     struct token_provenance p = {.vocab = 50};
     struct err e = ERR_INIT;
-    struct token_writer *w = token_writer_begin(out, "o.tok", &p, &e);
+    struct token_writer *w = token_writer_begin(out, "o.tok", TOKEN_KIND_SAMPLES, &p, &e);
     ok(w && token_writer_add(w, ids, mask, n, &e) < 0 && strstr(e.text, want), "not written: %s", e.text);
     token_writer_free(w);
     fclose(out);
@@ -232,42 +233,20 @@ static void test_writer(void)
     refuse_sample((uint32_t[]){1}, (uint8_t[]){0}, 0, "0 tokens");
     struct err e = ERR_INIT;
     struct token_provenance p = {.vocab = 50, .options = (char[]){"[]"}};
-    ok(!token_writer_begin(stdout, "o.tok", &p, &e), "options must be an object: %s", e.text);
+    ok(!token_writer_begin(stdout, "o.tok", TOKEN_KIND_SAMPLES, &p, &e), "options must be an object: %s", e.text);
     e = (struct err)ERR_INIT;
     p = (struct token_provenance){.vocab = 50};
     FILE *full = fopen("/dev/full", "w");
-    struct token_writer *w = full ? token_writer_begin(full, "/dev/full", &p, &e) : NULL;
+    struct token_writer *w = full ? token_writer_begin(full, "/dev/full", TOKEN_KIND_SAMPLES, &p, &e) : NULL;
     ok(w && token_writer_end(w, input_hash, &e) < 0 && strstr(e.text, "No space"), "a full disk: %s", e.text);
     if (full)
         fclose(full);
 }
 
-/* The bytes of the page's hexadecimal listing: lines that begin with an 8-digit offset. */
-static void read_listing(struct buf *out)
-{
-    FILE *page = fopen("man/token-file.5", "r");
-    char line[200];
-    while (page && fgets(line, sizeof line, page)) {
-        if (strspn(line, "0123456789abcdef") != 8 || line[8] != ' ')
-            continue;
-        char *p = line + 8;
-        for (int i = 0; i < 16; i++) {
-            char *end;
-            unsigned long v = strtoul(p, &end, 16);
-            if (end == p || end - p > 4)
-                break;
-            buf_add_char(out, (char)v);
-            p = end;
-        }
-    }
-    if (page)
-        fclose(page);
-}
-
 static void test_page(void)
 {
     struct buf b = BUF_INIT;
-    read_listing(&b);
+    read_page_listing(1, &b);
     struct err e = ERR_INIT;
     struct token_file *t = token_file_parse(buf_str(&b), b.len, "token-file.5", &e);
     if (!ok(t != NULL, "the worked example of the page opens %s", e.text))
@@ -279,7 +258,7 @@ static void test_page(void)
     char *bytes = NULL;
     size_t size = 0;
     FILE *out = open_memstream(&bytes, &size);
-    struct token_writer *w = token_writer_begin(out, "memory", &t->provenance, &e);
+    struct token_writer *w = token_writer_begin(out, "memory", TOKEN_KIND_SAMPLES, &t->provenance, &e);
     int r = 0;
     for (int64_t i = 0; i < t->n_samples; i++) {
         s = token_file_sample(t, i);
@@ -288,7 +267,7 @@ static void test_page(void)
     r |= token_writer_end(w, t->provenance.input, &e);
     fclose(out);
     /* Header and tail hold the version of the tool; the records do not. */
-    size_t records = token_record_size(4) + token_record_size(3), end = TOKEN_TAIL + 16;
+    size_t records = token_record_size(TOKEN_KIND_SAMPLES, 4) + token_record_size(TOKEN_KIND_SAMPLES, 3), end = TOKEN_TAIL + 16;
     ok(r == 0 && size > records + end && !memcmp(bytes + size - end - records, b.data + b.len - end - records, records),
        "written again, the records are the page's");
     free(bytes);
@@ -302,7 +281,7 @@ int main(int argc, char **argv)
         struct token_provenance p = {.vocab = 300, .options = (char[]){"{}"}};
         struct err e = ERR_INIT;
         sha256_hex("", 0, p.tokenizer);
-        struct token_writer *w = token_writer_begin(stdout, argv[1], &p, &e);
+        struct token_writer *w = token_writer_begin(stdout, argv[1], TOKEN_KIND_SAMPLES, &p, &e);
         return !w || token_writer_add(w, (uint32_t[]){1, 72, 105, 2}, (uint8_t[]){0, 0, 1, 1}, 4, &e) < 0 ||
                token_writer_add(w, (uint32_t[]){1, 258, 2}, (uint8_t[]){0, 1, 1}, 3, &e) < 0 || token_writer_end(w, input_hash, &e) < 0;
     }

@@ -117,7 +117,7 @@ static void tokens_make(struct tokens *t, int n)
     struct token_provenance p = {.vocab = 100000};
     memset(p.tokenizer, '0', SHA256_HEX - 1);
     FILE *f = open_memstream(&t->bytes, &t->n);
-    struct token_writer *w = token_writer_begin(f, "tokens", &p, &e);
+    struct token_writer *w = token_writer_begin(f, "tokens", TOKEN_KIND_SAMPLES, &p, &e);
     for (int i = 0; w && i < n; i++) {
         uint32_t ids[7], len = (uint32_t)(i % 5 + 2);
         uint8_t mask[7];

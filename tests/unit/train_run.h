@@ -50,7 +50,7 @@ static struct token_writer *run_tokens_begin(struct run *r, int64_t vocab)
     *r = (struct run){.o = o, .wish = {0, 0, "none", INT64_MAX}};
     memset(p.tokenizer, '0', SHA256_HEX - 1);
     run_stream = open_memstream(&r->bytes, &r->n_bytes);
-    struct token_writer *w = token_writer_begin(run_stream, "tokens", &p, &e);
+    struct token_writer *w = token_writer_begin(run_stream, "tokens", TOKEN_KIND_SAMPLES, &p, &e);
     if (!w)
         tiny_die(&e);
     return w;
