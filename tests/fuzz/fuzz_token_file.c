@@ -28,7 +28,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         for (int64_t i = 0; i < t->n_samples; i++) {
             struct token_sample s = token_file_sample(t, i);
             for (uint32_t k = 0; k < s.n; k++)
-                sum += s.ids[k] + s.mask[k];
+                sum += s.ids[k] + s.mask[k] + (k >= s.prompt && k < s.prompt + s.chosen);
         }
     token_file_close(t);
     free(d);
