@@ -18,12 +18,34 @@ static void add_options(json_t *to, const char *text)
         json_object_set_new(to, "options", options);
 }
 
+/* Tokens of the prompts and of each answer; of labelled samples how many are desirable. */
+static void add_answers(json_t *to, const struct token_file *t)
+{
+    int64_t prompt = 0, chosen = 0, desirable = 0;
+    if (t->kind == TOKEN_KIND_SAMPLES)
+        return;
+    for (int64_t i = 0; i < t->n_samples; i++) {
+        struct token_sample s = token_file_sample(t, i);
+        prompt += s.prompt;
+        chosen += s.chosen;
+        desirable += s.label;
+    }
+    if (t->kind == TOKEN_KIND_LABELLED)
+        json_object_set_new(to, "desirable", json_integer(desirable));
+    json_object_set_new(to, "prompt_tokens", json_integer(prompt));
+    json_object_set_new(to, t->kind == TOKEN_KIND_PAIRS ? "chosen_tokens" : "completion_tokens", json_integer(chosen));
+    if (t->kind == TOKEN_KIND_PAIRS)
+        json_object_set_new(to, "rejected_tokens", json_integer(t->n_tokens - prompt - chosen));
+}
+
 int inspect_token_file(json_t *to, const char *path, bool verify, struct err *e)
 {
     struct token_file *t = token_file_open(path, e);
     if (!t)
         return -1;
-    json_object_set_new(to, "samples", json_integer(t->n_samples));
+    json_object_set_new(to, "holds", json_string(token_kind_name(t->kind)));
+    json_object_set_new(to, t->kind == TOKEN_KIND_PAIRS ? "pairs" : "samples", json_integer(t->n_samples));
+    add_answers(to, t);
     json_object_set_new(to, "tokens", json_integer(t->n_tokens));
     json_object_set_new(to, "trained_tokens", json_integer(t->n_trained));
     json_object_set_new(to, "longest", json_integer(t->longest));

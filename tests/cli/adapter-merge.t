@@ -209,6 +209,8 @@ ok 'in f32 that is nearly nothing' sh -c "sed -n 's/.*\"mean_kl\": \([^,]*\).*/\
 refused 'mean KL' '--check that fails' adapter-merge -m model -o out.d --check check.tok --max-kl 0 --weights 3 adapter
 refused 'check.tok: the scores of the base with its adapters are not finite for ' '--check of scores that overflow' \
     adapter-merge -m model -o out.d --dtype f32 --check check.tok --weights 1e30 adapter
+make-tokens -q -m model --kind labelled -o labelled.tok
+refused 'labelled.tok: holds labelled samples, expected samples' '--check with labelled samples' adapter-merge -m model -o out.d --check labelled.tok adapter
 refused 'absent.tok' '--check without its file' adapter-merge -m model -o out.d --check absent.tok adapter
 cp -r model spoilt && sed 's/"version"/ "version"/' model/tokenizer.json >spoilt/tokenizer.json
 refused 'check.tok' '--check with the tokens of another tokenizer' adapter-merge -m spoilt -o out.d --check check.tok adapter

@@ -111,6 +111,17 @@ damaged 'a cut token file' cut.tok 'cut.tok'
 cp train.tok bad.tok && flip bad.tok 300 2
 damaged 'a bit of a token file' bad.tok 'bad.tok'
 
+make-tokens -q -m model --kind pairs --samples 3 -o pairs.tok
+run ckpt-info pairs.tok
+is "$(sed -n '2,6s/  */ /p' out)" 'holds pairs
+pairs 3
+prompt_tokens 17
+chosen_tokens 28
+rejected_tokens 27' 'a file of pairs'
+make-tokens -q -m model --kind labelled --samples 3 -o labelled.tok
+run ckpt-info --json labelled.tok
+has out '"holds": "labelled samples"' 'labelled samples'
+has out '"desirable": 2' 'how many are desirable'
 lora-train -q -m model -o run --steps 2 --save-every 1 --rank 4 train.tok
 run ckpt-info --verify run
 is_status 0 'a training run'

@@ -88,6 +88,10 @@ is "$(e -m model -a first --against merged test.tok | value mean_kl | awk '{ pri
 ok 'it is not symmetric' sh -c "! [ '$(value mean_kl <out)' = '$(e -m model --against merged test.tok | value mean_kl)' ]"
 
 # ---- refused ----
+make-tokens -q -m model --kind pairs -o pairs.tok
+run eval-loss -m model pairs.tok
+is_status 1 'pairs'
+is "$(cat err)" 'eval-loss: pairs.tok: holds pairs, expected samples (dpo-train takes these; samples come from fmt-chat without -F pairs or kto)' 'are no samples'
 l() { # TEXT WHAT MODEL FILE OPTIONS...
     text=$1 what=$2 model=$3 file=$4
     shift 4

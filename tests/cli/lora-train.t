@@ -259,6 +259,9 @@ l() { # TEXT WHAT MODEL FILE OPTIONS...
     shift 4
     refused "$text" "$what" lora-train -j 1 -m "$model" -o out.d --steps 2 "$@" "$file"
 }
+make-tokens -q -m model --kind pairs -o pairs.tok
+l 'pairs.tok: holds pairs, expected samples (dpo-train takes these' 'pairs' model pairs.tok
+l 'pairs.tok: holds pairs' '--eval with pairs' model train.tok --eval pairs.tok
 make-model -q --nan model.layers.1.mlp.up_proj.weight -o nan
 l "tensor 'model.layers.1.mlp.up_proj.weight': element 959 is not a finite number" 'NaN in a weight' nan train.tok
 broken inf model poke model.safetensors model.embed_tokens.weight '\000\000\200\177'

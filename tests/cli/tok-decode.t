@@ -48,6 +48,33 @@ else
     skip 'no script' 2
 fi
 
+# Pairs and labelled samples: the prompt once, each answer by itself.
+make-tokens -q -m tiny --kind pairs --samples 2 --min 4 --max 6 --seed 3 -o pairs.tok
+run tok-decode --ids --sample 2 pairs.tok
+is "$(cat out)" '# pair 2: 6 tokens, 4 trained
+198 201
+# chosen: 2 tokens
+[[204 207]]
+# rejected: 2 tokens
+[[198 195]]' 'a pair'
+has err 'pairs.tok: 2 pairs, 14 tokens, 9 trained, longest 6' 'what is in the file'
+run tok-decode --json --sample 2 pairs.tok
+is "$(cat out)" '{"sample":2,"prompt":[198,201],"prompt_mask":[0,0],"chosen":[204,207],"chosen_mask":[1,1],"rejected":[198,195],"rejected_mask":[1,1]}' 'as JSON'
+ok 'the summary of pairs' tok-decode -q --summary p.json pairs.tok
+has p.json '"kind": "pairs"' 'tells the kind'
+make-tokens -q -m tiny --kind labelled --samples 2 --min 4 --max 6 --seed 3 -o labelled.tok
+run tok-decode labelled.tok
+is "$(cat out)" '# sample 1: 6 tokens, 3 trained, desirable
+95 97 99
+# completion: 3 tokens
+[[101 103 105]]
+# sample 2: 4 tokens, 2 trained, undesirable
+198 201
+# completion: 2 tokens
+[[198 195]]' 'labelled samples'
+run tok-decode --json --sample 1 labelled.tok
+is "$(cat out)" '{"sample":1,"prompt":[95,97,99],"prompt_mask":[0,0,0],"completion":[101,103,105],"completion_mask":[1,1,1],"label":true}' 'as JSON'
+
 run tok-decode --sample 3 a.tok
 has err 'a.tok: no sample 3, it holds 2' 'a sample that is not there'
 is_status 1 'is an error'

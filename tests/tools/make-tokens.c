@@ -50,7 +50,7 @@ static int write_sample(struct token_writer *w, int64_t index, struct err *e)
     bool good = index % 2 == 0 || !labelled();
     uint32_t *ids = mem_array(NULL, n + rejected, sizeof *ids);
     uint8_t *mask = mem_zalloc(n + rejected, 1);
-    for (uint32_t i = 0; i < n; i++, id = (id + (good || i + 1 < prompt ? step : vocab - step)) % vocab) {
+    for (uint32_t i = 0; i < n; i++, id = (id + (good || i < prompt ? step : vocab - step)) % vocab) {
         ids[i] = id;
         mask[i] = i >= (o.all ? 1 : prompt);
     }
