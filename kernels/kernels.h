@@ -68,6 +68,9 @@ struct row_sum {
 
 /* Causal attention over S samples; query row i of sample s (i = 0 .. q_len-1) has position k_len - q_len + i and sees
  * the key positions p with p <= position and, when window > 0, p > position - window.
+ * A forked sample is two branches behind one beginning: its rows from fork_end on do not see the keys fork_at .. fork_end - 1, and their
+ * positions go on from fork_at, as those of row fork_at did. A window counts positions. The rows before fork_end have the bits that they
+ * would have without the second branch.
  *   score = scale * q.k, softcap c > 0: c * tanh(score / c); softmax in f32; out = sum of p * v.
  * Head h reads key/value head h / (H / G). Row strides are in floats; head h starts at h * D within a row. */
 struct attention_seq {
@@ -75,6 +78,7 @@ struct attention_seq {
     const float *k, *v;     /* first key / value row of this sample (k_len rows) */
     float *dk, *dv;         /* gradients, same strides as k and v; unused by the forward pass */
     int64_t k_len;
+    int64_t fork_at, fork_end; /* both 0: no fork. Else 0 <= fork_at < fork_end < k_len == q_len */
 };
 
 struct attention {

@@ -59,8 +59,11 @@ static void attend_back_row(struct attend_back *b, int r, int64_t first, int cou
 {
     const struct attention *a = b->w.a;
     float *p = b->w.score + r * ATTEND_KEYS, *ds = b->dscore + r * ATTEND_KEYS;
-    int lo, hi;
+    int lo, hi, from, to;
     attend_visible(&b->w, r, first, count, &lo, &hi);
+    attend_hidden(&b->w, r, first, lo, hi, &from, &to);
+    if (to - from >= hi - lo)
+        lo = hi = from = to = 0;
     vf lse = v_set(b->lse[r]), delta = v_set(b->delta[r]), scale = v_set(a->scale), cap = v_set(a->softcap);
     for (int i = lo / VL * VL; i < hi; i += VL) {
         vf z = v_load(p + i), slope = scale;
@@ -73,8 +76,8 @@ static void attend_back_row(struct attend_back *b, int r, int64_t first, int cou
         v_store(p + i, z);
         v_store(ds + i, v_mul(v_mul(z, v_sub(v_load(ds + i), delta)), slope));
     }
-    if (lo >= hi)
-        lo = hi = 0;
+    memset(p + from, 0, (size_t)(to - from) * sizeof *p);
+    memset(ds + from, 0, (size_t)(to - from) * sizeof *ds);
     memset(p, 0, (size_t)lo * sizeof *p);
     memset(ds, 0, (size_t)lo * sizeof *ds);
     memset(p + hi, 0, (size_t)(ATTEND_KEYS - hi) * sizeof *p);
@@ -134,10 +137,20 @@ static void attend_back_scatter(const struct attend_back *b, bool set)
     }
 }
 
-/* Waits until the terms of all earlier blocks of keys are in; `turn` counts them. */
-static void attend_back_take_turn(const struct attend_back *b, int *turn, int64_t first)
+/* Whether the block of queries sees the block of keys from `first` on; *before: how many earlier ones it sees. */
+VEC bool attend_back_meets(const struct attend *w, int64_t first, int64_t *before)
 {
-    int64_t before = (first - attend_first_key(b->w.a, attend_position(&b->w, 0)) / ATTEND_KEYS * ATTEND_KEYS) / ATTEND_KEYS;
+    int64_t from, to, hidden, seen;
+    attend_range(w, &from, &to);
+    attend_hole(w, &hidden, &seen);
+    hidden = hidden > from ? hidden : from;
+    *before = (first - from - (first >= seen && seen > hidden ? seen - hidden : 0)) / ATTEND_KEYS;
+    return first >= from && first < to && (first < hidden || first >= seen);
+}
+
+/* Waits until the terms of all `before` earlier blocks of keys are in; `turn` counts them. */
+static void attend_back_take_turn(const struct attend_back *b, int *turn, int64_t before)
+{
     while (__atomic_load_n(turn, __ATOMIC_ACQUIRE) != before)
         sched_yield();
     attend_back_scatter(b, before == 0);
@@ -162,19 +175,19 @@ static void attend_back_task(struct attend_back *b, int64_t first, int *turns)
     const struct attention_seq *q = w->seq;
     const struct attend_shape *s = &w->shape;
     int count = (int)(q->k_len - first < ATTEND_KEYS ? q->k_len - first : ATTEND_KEYS);
-    int64_t last = first + count - 1, offset = q->k_len - q->q_len;
+    int64_t before, offset = q->k_len - q->q_len;
     attend_pack(w->keys, w, q->k, first, count);
     attend_copy(w->values, w, q->k, first, count);
     attend_pack(b->value_panels, w, q->v, first, count);
     memset(b->dk, 0, (size_t)(count * s->width) * sizeof *b->dk);
     memset(b->dv, 0, (size_t)(count * s->width) * sizeof *b->dv);
     for (w->query = first > offset ? (first - offset) / s->queries * s->queries : 0; w->query < q->q_len; w->query += s->queries) {
-        if (attend_first_key(w->a, offset + w->query) > last)
-            break;
         int64_t left = q->q_len - w->query;
         w->n_rows = (int)(left < s->queries ? left : s->queries) * s->group;
+        if (!attend_back_meets(w, first, &before))
+            continue;
         attend_back_block(b, first, count);
-        attend_back_take_turn(b, &turns[w->query / s->queries * w->a->kv_heads + w->head], first);
+        attend_back_take_turn(b, &turns[w->query / s->queries * w->a->kv_heads + w->head], before);
     }
     attend_back_store(b, first, count);
 }

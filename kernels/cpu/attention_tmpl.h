@@ -57,15 +57,20 @@ static void attend_place(struct attend *w, float *p)
     w->keys = p;
 }
 
-/* Position of row r, counted from the sample's first key. */
+/* The key that row r itself is, counted from the sample's first. */
 VEC int64_t attend_position(const struct attend *w, int r)
 {
     return w->seq->k_len - w->seq->q_len + w->query + r / w->shape.group;
 }
 
-VEC int64_t attend_first_key(const struct attention *a, int64_t position)
+/* The first key that the row of key `at` sees. Behind a fork a window goes on over the keys before the fork. */
+VEC int64_t attend_first_key(const struct attend *w, int64_t at)
 {
-    return a->window > 0 && position >= a->window ? position - a->window + 1 : 0;
+    const struct attention_seq *s = w->seq;
+    int64_t hidden = at >= s->fork_end ? s->fork_end - s->fork_at : 0, first = at - hidden - w->a->window + 1;
+    if (w->a->window <= 0 || first <= 0)
+        return 0;
+    return first < s->fork_at ? first : first + hidden;
 }
 
 /* Rows in use, padded to whole tiles. */
@@ -124,9 +129,20 @@ VEC void attend_products(float *to, const struct attend *w, int r, int reach, co
 /* The visible part of a row of scores whose first key is `first`: *lo .. *hi - 1. */
 VEC void attend_visible(const struct attend *w, int r, int64_t first, int count, int *lo, int *hi)
 {
-    int64_t start = attend_first_key(w->a, attend_position(w, r)) - first;
+    int64_t start = attend_first_key(w, attend_position(w, r)) - first;
     *lo = start < 0 ? 0 : start < count ? (int)start : count;
     *hi = attend_reach(w, r, first, count);
+}
+
+/* The keys that the fork hides from row r, within lo .. hi - 1: from .. to - 1. */
+VEC void attend_hidden(const struct attend *w, int r, int64_t first, int lo, int hi, int *from, int *to)
+{
+    const struct attention_seq *s = w->seq;
+    *from = *to = lo;
+    if (s->fork_at - first >= hi || s->fork_end - first <= lo || attend_position(w, r) < s->fork_end)
+        return;
+    *from = s->fork_at - first > lo ? (int)(s->fork_at - first) : lo;
+    *to = s->fork_end - first < hi ? (int)(s->fork_end - first) : hi;
 }
 
 /* c * tanh(x / c) over n floats, n a multiple of VL. */
@@ -140,15 +156,18 @@ VEC void attend_cap(float *x, int n, float c)
 static void attend_softmax(struct attend *w, int r, int64_t first, int count, int n)
 {
     float *p = w->score + r * ATTEND_KEYS, *out = w->out + r * w->shape.width, old = w->top[r], top;
-    int lo, hi;
+    int lo, hi, from, to;
     attend_visible(w, r, first, count, &lo, &hi);
-    if (lo >= hi) {
+    attend_hidden(w, r, first, lo, hi, &from, &to);
+    if (to - from >= hi - lo) { /* nothing is seen */
         memset(p, 0, (size_t)n * sizeof *p);
         return;
     }
     if (w->a->softcap > 0)
         attend_cap(p, n, w->a->softcap);
     for (int i = 0; i < lo; i++)
+        p[i] = -INFINITY;
+    for (int i = from; i < to; i++)
         p[i] = -INFINITY;
     for (int i = hi; i < n; i++)
         p[i] = -INFINITY;
@@ -196,6 +215,15 @@ static void attend_block(struct attend *w, int64_t first, int count)
     }
 }
 
+/* The blocks of keys that the fork hides from every row of the block of queries: *from .. *to - 1. */
+VEC void attend_hole(const struct attend *w, int64_t *from, int64_t *to)
+{
+    const struct attention_seq *s = w->seq;
+    *from = (s->fork_at + ATTEND_KEYS - 1) / ATTEND_KEYS * ATTEND_KEYS;
+    *to = attend_position(w, 0) >= s->fork_end ? s->fork_end / ATTEND_KEYS * ATTEND_KEYS : 0;
+    *to = *to > *from ? *to : *from;
+}
+
 /* The block of queries over the keys from .. to - 1, from a multiple of ATTEND_KEYS: out, top and sum, not yet divided. */
 static void attend_keys(struct attend *w, int64_t from, int64_t to)
 {
@@ -203,8 +231,11 @@ static void attend_keys(struct attend *w, int64_t from, int64_t to)
     memset(w->out, 0, (size_t)(attend_rows(w) * w->shape.width) * sizeof *w->out);
     for (int r = 0; r < attend_rows(w); r++)
         w->top[r] = -INFINITY, w->sum[r] = 0;
+    int64_t hidden, seen;
+    attend_hole(w, &hidden, &seen);
     for (int64_t k = from; k < to; k += ATTEND_KEYS)
-        attend_block(w, k, (int)(to - k < ATTEND_KEYS ? to - k : ATTEND_KEYS));
+        if (k < hidden || k >= seen)
+            attend_block(w, k, (int)(to - k < ATTEND_KEYS ? to - k : ATTEND_KEYS));
 }
 
 static void attend_finish_row(const struct attend *w, int r, const float *out, float top, float sum)
@@ -223,8 +254,13 @@ static void attend_finish_row(const struct attend *w, int r, const float *out, f
 /* First and last + 1 key that the block's queries see, the first rounded down to a block of keys. */
 VEC void attend_range(const struct attend *w, int64_t *from, int64_t *to)
 {
-    *from = attend_first_key(w->a, attend_position(w, 0)) / ATTEND_KEYS * ATTEND_KEYS;
+    int64_t at = attend_position(w, 0), fork = w->seq->fork_end, first = attend_first_key(w, at);
     *to = attend_position(w, w->n_rows - 1) + 1;
+    if (at < fork && fork < *to) { /* rows behind a fork see keys from before what those ahead of it may see */
+        int64_t behind = attend_first_key(w, fork);
+        first = behind < first ? behind : first;
+    }
+    *from = first / ATTEND_KEYS * ATTEND_KEYS;
 }
 
 /* Sequences short of queries and long in keys: the parts are independent tasks, joined in order afterwards. */

@@ -16,10 +16,17 @@ static float dot(const float *a, const float *b, int n)
     return sum;
 }
 
-/* Keys first .. position (included) are seen by query row i. */
-static int64_t first_key(const struct attention *a, int64_t position)
+/* Does the row that follows key `row` - 1 see key j? */
+static bool sees(const struct attention *a, const struct attention_seq *s, int64_t row, int64_t j)
 {
-    return a->window > 0 && position >= a->window ? position - a->window + 1 : 0;
+    int64_t hidden = s->fork_end - s->fork_at, position = row, key = j;
+    if (hidden && row >= s->fork_end) {
+        if (j >= s->fork_at && j < s->fork_end)
+            return false;
+        position -= hidden;
+        key -= j >= s->fork_end ? hidden : 0;
+    }
+    return j <= row && (a->window <= 0 || key > position - a->window);
 }
 
 static float score_of(const struct attention *a, const float *q, const float *k)
@@ -31,18 +38,18 @@ static float score_of(const struct attention *a, const float *q, const float *k)
 static void attend_row(const struct attention *a, const struct attention_seq *s, int64_t i, int h, float *p)
 {
     int d = a->head_dim, g = h / (a->heads / a->kv_heads);
-    int64_t position = s->k_len - s->q_len + i, first = first_key(a, position), row = s->q_row + i;
+    int64_t at = s->k_len - s->q_len + i, row = s->q_row + i;
     const float *q = a->q + row * a->q_stride + h * d;
     float *out = a->out + row * a->out_stride + h * d, top = -INFINITY, sum = 0;
-    for (int64_t j = first; j <= position; j++) {
-        p[j] = score_of(a, q, s->k + j * a->kv_stride + g * d);
+    for (int64_t j = 0; j <= at; j++) {
+        p[j] = sees(a, s, at, j) ? score_of(a, q, s->k + j * a->kv_stride + g * d) : -INFINITY;
         top = p[j] > top || isnan(p[j]) ? p[j] : top;
     }
     memset(out, 0, (size_t)d * sizeof *out);
-    for (int64_t j = first; j <= position; j++)
+    for (int64_t j = 0; j <= at; j++)
         sum += p[j] = expf(p[j] - top);
-    for (int64_t j = first; j <= position; j++)
-        for (int c = 0; c < d; c++)
+    for (int64_t j = 0; j <= at; j++)
+        for (int c = 0; c < d && p[j] != 0; c++)
             out[c] += p[j] / sum * s->v[j * a->kv_stride + g * d + c];
     if (a->lse)
         a->lse[row * a->heads + h] = top + logf(sum);
@@ -67,12 +74,14 @@ static void attention_ref(const struct attention *a)
 static void backward_row(const struct attention *a, const struct attention_seq *s, int64_t i, int h)
 {
     int d = a->head_dim, at = h / (a->heads / a->kv_heads) * d;
-    int64_t position = s->k_len - s->q_len + i, row = s->q_row + i;
+    int64_t last = s->k_len - s->q_len + i, row = s->q_row + i;
     const float *q = a->q + row * a->q_stride + h * d, *dout = a->dout + row * a->out_stride + h * d;
     float *dq = a->dq + row * a->q_stride + h * d, lse = a->lse[row * a->heads + h];
     float delta = dot(dout, a->out + row * a->out_stride + h * d, d);
     memset(dq, 0, (size_t)d * sizeof *dq);
-    for (int64_t j = first_key(a, position); j <= position; j++) {
+    for (int64_t j = 0; j <= last; j++) {
+        if (!sees(a, s, last, j))
+            continue;
         const float *k = s->k + j * a->kv_stride + at, *v = s->v + j * a->kv_stride + at;
         float *dk = s->dk + j * a->kv_stride + at, *dv = s->dv + j * a->kv_stride + at;
         float score = score_of(a, q, k), p = expf(score - lse), dz = p * (dot(dout, v, d) - delta) * a->scale;

@@ -10,6 +10,7 @@ struct shape {
     float softcap;
     int n_seq;
     int64_t q_len[MAX_SEQ], k_len[MAX_SEQ];
+    int64_t fork_at[MAX_SEQ], fork_end[MAX_SEQ];
 };
 
 /* Everything one call needs. Strides leave gaps between rows, where nothing may be written. */
@@ -41,7 +42,7 @@ static void call_new(struct call *c, const struct shape *s)
     c->a.q = c->q, c->a.out = c->out, c->a.lse = c->lse, c->a.dout = c->dout, c->a.dq = c->dq;
     for (int n = 0; n < s->n_seq; q_row += s->q_len[n], kv_row += s->k_len[n], n++) {
         float *k = c->kv + kv_row * c->a.kv_stride, *dk = c->dkv + kv_row * c->a.kv_stride;
-        c->seq[n] = (struct attention_seq){q_row, s->q_len[n], k, k + kv_width, dk, dk + kv_width, s->k_len[n]};
+        c->seq[n] = (struct attention_seq){q_row, s->q_len[n], k, k + kv_width, dk, dk + kv_width, s->k_len[n], s->fork_at[n], s->fork_end[n]};
     }
 }
 
@@ -79,8 +80,19 @@ static void truth_free(struct truth *t)
     free(t->q), free(t->kv), free(t->out), free(t->lse), free(t->dout), free(t->dq), free(t->dkv);
 }
 
-/* One query row and head: scores to p, *first .. *last seen. Returns the log-sum-exp. */
-static double truth_scores(const struct truth *t, const struct call *c, int n, int64_t i, int h, double *p, int64_t *first, int64_t *last)
+/* The two branches of a forked sample are told apart by positions: each is a sample of its own behind the common beginning. */
+static bool truth_sees(const struct call *c, const struct attention_seq *s, int64_t row, int64_t key)
+{
+    bool forked = s->fork_end > 0, second = forked && row >= s->fork_end;
+    int64_t jump = forked ? s->fork_end - s->fork_at : 0, position = second ? row - jump : row;
+    int64_t at = forked && key >= s->fork_end ? key - jump : key;
+    if (forked && key >= s->fork_at && second != (key >= s->fork_end))
+        return false;
+    return at <= position && (c->a.window <= 0 || position - at < c->a.window);
+}
+
+/* One query row and head: scores to p, -inf where it does not see, up to *last. Returns the log-sum-exp. */
+static double truth_scores(const struct truth *t, const struct call *c, int n, int64_t i, int h, double *p, int64_t *last)
 {
     const struct attention *a = &c->a;
     const struct attention_seq *s = &a->seq[n];
@@ -88,16 +100,17 @@ static double truth_scores(const struct truth *t, const struct call *c, int n, i
     const double *q = t->q + (s->q_row + i) * a->q_stride + h * a->head_dim;
     double top = -INFINITY, sum = 0;
     *last = s->k_len - s->q_len + i;
-    *first = a->window > 0 && *last - a->window + 1 > 0 ? *last - a->window + 1 : 0;
-    for (int64_t j = *first; j <= *last; j++) {
-        p[j] = 0;
+    for (int64_t j = 0; j <= *last; j++) {
+        p[j] = truth_sees(c, s, *last, j) ? 0 : -INFINITY;
+        if (p[j] < 0)
+            continue;
         for (int d = 0; d < a->head_dim; d++)
             p[j] += a->scale * q[d] * k[j * a->kv_stride + d];
         if (a->softcap > 0)
             p[j] = a->softcap * tanh(p[j] / a->softcap);
         top = p[j] > top ? p[j] : top;
     }
-    for (int64_t j = *first; j <= *last; j++)
+    for (int64_t j = 0; j <= *last; j++)
         sum += exp(p[j] - top);
     return top + log(sum);
 }
@@ -109,13 +122,13 @@ static void truth_forward(struct truth *t, const struct call *c)
     for (int n = 0; n < a->n_seq; n++)
         for (int64_t i = 0; i < a->seq[n].q_len; i++)
             for (int h = 0; h < a->heads; h++) {
-                int64_t first, last, row = a->seq[n].q_row + i;
+                int64_t last, row = a->seq[n].q_row + i;
                 const double *v = t->kv + (a->seq[n].v - c->kv) + h / (a->heads / a->kv_heads) * a->head_dim;
                 double *out = t->out + row * a->out_stride + h * a->head_dim;
-                double lse = t->lse[row * a->heads + h] = truth_scores(t, c, n, i, h, p, &first, &last);
+                double lse = t->lse[row * a->heads + h] = truth_scores(t, c, n, i, h, p, &last);
                 for (int d = 0; d < a->head_dim; d++)
                     out[d] = 0;
-                for (int64_t j = first; j <= last; j++)
+                for (int64_t j = 0; j <= last; j++)
                     for (int d = 0; d < a->head_dim; d++)
                         out[d] += exp(p[j] - lse) * v[j * a->kv_stride + d];
             }
@@ -126,13 +139,15 @@ static void truth_backward_row(struct truth *t, const struct call *c, int n, int
 {
     const struct attention *a = &c->a;
     const struct attention_seq *s = &a->seq[n];
-    int64_t first, last, row = s->q_row + i, at = h / (a->heads / a->kv_heads) * a->head_dim;
-    double lse = truth_scores(t, c, n, i, h, p, &first, &last), delta = 0;
+    int64_t last, row = s->q_row + i, at = h / (a->heads / a->kv_heads) * a->head_dim;
+    double lse = truth_scores(t, c, n, i, h, p, &last), delta = 0;
     const double *q = t->q + row * a->q_stride + h * a->head_dim, *dout = t->dout + row * a->out_stride + h * a->head_dim;
     double *dq = t->dq + row * a->q_stride + h * a->head_dim;
     for (int d = 0; d < a->head_dim; d++)
         dq[d] = 0, delta += dout[d] * t->out[row * a->out_stride + h * a->head_dim + d];
-    for (int64_t j = first; j <= last; j++) {
+    for (int64_t j = 0; j <= last; j++) {
+        if (isinf(p[j]))
+            continue;
         const double *k = t->kv + (s->k - c->kv) + at + j * a->kv_stride, *v = k + (s->v - s->k);
         double *dk = t->dkv + (s->dk - c->dkv) + at + j * a->kv_stride, *dv = dk + (s->dv - s->dk), dp = 0, e = exp(p[j] - lse);
         for (int d = 0; d < a->head_dim; d++)
@@ -275,9 +290,55 @@ static bool calls_equal(const struct call *x, const struct call *y)
            !memcmp(x->dq, y->dq, (size_t)(x->q_rows * x->a.q_stride) * 4) && !memcmp(x->dkv, y->dkv, (size_t)(x->kv_rows * x->a.kv_stride) * 4);
 }
 
+/* Forks at the first key, inside and at the edges of blocks of keys and queries, branches of one row, and neighbours without any. */
+static void test_forks(const struct level *l, int64_t window, float softcap)
+{
+    const struct shape longer[] = {
+        {4, 2, 6, window, softcap, 2, {500, 290}, {500, 290}, {96, 95}, {288, 193}},
+        {2, 1, 6, window, softcap, 1, {650}, {650}, {0}, {448}},
+        {1, 1, 2, window, softcap, 1, {1000}, {1000}, {100}, {690}},
+    };
+    int bad = 0;
+    for (int i = 0; i < N_HEADS; i += level_is_slow(l) ? 3 : 1) {
+        struct shape few = {heads[i][0], heads[i][1], heads[i][2], window, softcap, 7, {2, 3, 9, 17, 40, 97, 59}, {2, 3, 9, 17, 40, 97, 59},
+                            {0, 0, 0, 3, 38, 30, 0}, {1, 2, 1, 12, 39, 70, 0}};
+        bad += !shape_agrees(l, &few, true);
+    }
+    for (int i = 0; i < 3; i++)
+        bad += !shape_agrees(l, &longer[i], true);
+    ok(bad == 0, "attention %s: forked samples, window %d, softcap %g", l->name, (int)window, softcap);
+}
+
+/* The first branch is what it is without the second: rows before the fork's end, and the gradients that only they reach. */
+static void test_first_branch(const struct level *l)
+{
+    bool same = true;
+    for (int i = 0; i < 2; i++) {
+        struct shape forked = {6, 2, 10, i ? 150 : 0, 0, 1, {700}, {700}, {130}, {420}}, plain = {6, 2, 10, i ? 150 : 0, 0, 1, {420}, {420}};
+        struct call pair, alone;
+        call_new(&pair, &forked);
+        call_new(&alone, &plain);
+        for (int64_t r = 0; r < 420; r++) { /* noise is drawn by place: strides are the same */
+            memcpy(alone.q + r * alone.a.q_stride, pair.q + r * pair.a.q_stride, sizeof(float) * 60);
+            memcpy(alone.kv + r * alone.a.kv_stride, pair.kv + r * pair.a.kv_stride, sizeof(float) * 40);
+            memcpy(alone.dout + r * alone.a.out_stride, pair.dout + r * pair.a.out_stride, sizeof(float) * 60);
+        }
+        run(&l->k, &pair, true);
+        run(&l->k, &alone, true);
+        same &= !memcmp(pair.lse, alone.lse, sizeof(float) * 420 * 6);
+        for (int64_t r = 0; r < 420; r++) {
+            same &= !memcmp(pair.out + r * pair.a.out_stride, alone.out + r * alone.a.out_stride, sizeof(float) * 60);
+            same &= !memcmp(pair.dq + r * pair.a.q_stride, alone.dq + r * alone.a.q_stride, sizeof(float) * 60);
+            same &= r < 130 || !memcmp(pair.dkv + r * pair.a.kv_stride, alone.dkv + r * alone.a.kv_stride, sizeof(float) * 40);
+        }
+        call_free(&pair), call_free(&alone);
+    }
+    ok(same, "attention %s: the first branch has the bits of a sample without fork", l->name);
+}
+
 static void test_threads(const struct level *l)
 {
-    struct shape s = {6, 2, 10, 0, 0, 5, {300, 1, 17, 330, 1}, {300, 1, 17, 330, 2100}};
+    struct shape s = {6, 2, 10, 0, 0, 5, {300, 1, 17, 730, 1}, {300, 1, 17, 730, 2100}, {0, 0, 4, 120, 0}, {0, 0, 9, 480, 0}};
     struct call one, more;
     bool same = true;
     call_new(&one, &s);
@@ -297,7 +358,7 @@ static void test_threads(const struct level *l)
 /* Each sample of a pack alone gives the bits it has in the pack. */
 static void test_company(const struct level *l)
 {
-    struct shape s = {6, 2, 10, 40, 0, 5, {130, 1, 17, 250, 1}, {130, 1, 17, 250, 2100}};
+    struct shape s = {6, 2, 10, 40, 0, 5, {130, 1, 17, 250, 1}, {130, 1, 17, 250, 2100}, {30, 0, 0, 0, 0}, {100, 0, 0, 0, 0}};
     struct call pack, alone;
     bool same = true;
     call_new(&pack, &s);
@@ -321,8 +382,14 @@ int main(void)
     small.window = 2;
     small.softcap = 1.5f;
     test_truth(&small);
+    struct shape forked = {4, 2, 4, 3, 1.5f, 2, {9, 4}, {9, 4}, {3, 0}, {6, 2}};
+    test_truth(&forked);
     for (int i = 0; i < n_levels; i++) {
         const struct level *l = &levels[i];
+        test_forks(l, 0, 0);
+        test_forks(l, 7, 2);
+        test_forks(l, 110, 0);
+        test_first_branch(l);
         test_lengths(l, 0, 0);
         test_lengths(l, 3, 0);
         test_lengths(l, 5, 2);
