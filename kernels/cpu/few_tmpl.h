@@ -1,13 +1,13 @@
-/* y = x W^T for few rows of x: W passes by once, in its stored type, and each element of y is a dot product with two vectors of
- * running sums, which take turns. The sums of an element run over k in order, whatever tile it is computed in: a row's bits do
- * not depend on its neighbours. */
+/* y = x W^T for few rows of x: W passes by once, in its stored type. Each element of y is a dot product with one vector of running
+ * sums, which run over k in the same order whatever tile they are computed in: a row's bits do not depend on its neighbours. */
 #ifndef KERNELS_CPU_FEW_TMPL_H
 #define KERNELS_CPU_FEW_TMPL_H
 
 #define FEW_DEPTH 2048 /* x is taken in pieces of this depth: MATMUL_FEW_ROWS of them fit into the L2 cache */
 #define SMALL_PRODUCT (1 << 15) /* below this many multiply-adds a team costs more than it gives */
-#define FEW_STREAMS 4 /* parts of W that a thread reads side by side: memory gives a third more than to one long stream */
-#define FEW_COLS 3    /* columns of each that one task takes for all rows while they are cached */
+#define FEW_STREAMS 3 /* parts of W that a thread reads side by side: memory gives a third more than to one long stream */
+#define FEW_ROWS 4    /* rows of a tile: by a column of each stream they take as many sums as there are registers */
+#define FEW_COLS 4    /* columns of each stream that make a task */
 #define FEW_EARLY (128 << 10) /* bytes of W that are asked for before x is there */
 
 struct few {
@@ -27,157 +27,108 @@ VEC int64_t few_gap(const struct matmul *m) { return (m->n + FEW_STREAMS - 1) / 
 
 VEC int64_t few_groups(const struct matmul *m) { return (few_gap(m) + FEW_COLS - 1) / FEW_COLS; }
 
-/* The steps that come in whole pairs of vectors; those after them go to the first sum. */
-VEC int64_t few_pairs(const struct few *f) { return f->depth / (2 * VL) * (2 * VL); }
+/* The steps that come in whole pairs of vectors. */
+VEC int64_t few_pairs(int64_t depth) { return depth / (2 * VL) * (2 * VL); }
 
-VEC void few_write(const struct few *f, int64_t row, int64_t col, vf first, vf second)
+/* Half of a pair. Those of bf16 are the even and the odd elements: to part them is less work than to widen them in order. */
+VEC vf few_half(const char *p, int half, enum load_kind kind)
+{
+    if (kind != LOAD_BF16)
+        return load_typed(p + half * VL * load_size(kind), kind);
+    return half ? v_odd_bf16(p) : v_even_bf16(p);
+}
+
+VEC void few_write(const struct few *f, int64_t row, int64_t col, vf sum)
 {
     const struct matmul *m = f->m;
-    float *c = m->c + row * m->ldc + col, s = v_sum(v_add(first, second));
+    float *c = m->c + row * m->ldc + col, s = v_sum(sum);
     *c = f->depth0 == 0 && m->beta == 0 ? m->alpha * s : __builtin_fmaf(m->alpha, s, *c);
 }
 
-/* One or two rows by some columns `gap` apart, which wait for memory alone. `rows` and `cols` are constants, here and below, so that
- * the sums stay in registers. */
-VEC void few_stream(const struct few *f, int64_t row, int64_t col, int64_t gap, const int rows, const int cols, enum load_kind kind)
+/* Some rows by some columns `gap` apart. `rows` and `cols` are constants, here and below, so that the sums stay in registers. */
+VEC void few_tile(const struct few *f, int64_t row, int64_t col, int64_t gap, const int rows, const int cols, enum load_kind kind)
 {
     int size = load_size(kind);
-    int64_t step = gap * f->m->b.col_stride * size, k = 0;
+    int64_t next = f->m->b.col_stride * size, step = gap * next, pairs = few_pairs(f->depth), k = 0;
     const char *w = few_column(f, col, size);
     const float *x = f->x + row * f->x_row;
-    vf sum[2][FEW_STREAMS][2];
-    for (int i = 0; i < rows; i++)
-#pragma GCC unroll 8
-        for (int j = 0; j < cols; j++)
-            sum[i][j][0] = sum[i][j][1] = v_set(0);
-    for (; k < few_pairs(f); k += 2 * VL)
-#pragma GCC unroll 2
-        for (int u = 0; u < 2; u++)
-#pragma GCC unroll 8
-            for (int j = 0; j < cols; j++) {
-                vf wk = load_typed(w + j * step + (k + u * VL) * size, kind);
-#pragma GCC unroll 2
-                for (int i = 0; i < rows; i++)
-                    sum[i][j][u] = v_fma(v_load(x + i * f->x_row + k + u * VL), wk, sum[i][j][u]);
-            }
-    for (; k < f->depth; k += VL) {
-        int n = (int)(f->depth - k < VL ? f->depth - k : VL);
-#pragma GCC unroll 8
-        for (int j = 0; j < cols; j++) {
-            vf wk = load_typed_n(w + j * step + k * size, kind, n);
-#pragma GCC unroll 2
-            for (int i = 0; i < rows; i++)
-                sum[i][j][0] = v_fma(v_load_n(x + i * f->x_row + k, n), wk, sum[i][j][0]);
-        }
-    }
-#pragma GCC unroll 2
-    for (int i = 0; i < rows; i++)
-#pragma GCC unroll 8
-        for (int j = 0; j < cols; j++)
-            few_write(f, row + i, col + j * gap, sum[i][j][0], sum[i][j][1]);
-}
-
-/* Every second vector of the pairs, from `k` on, of 4 rows by some columns. */
-VEC void few_tile_half(vf sum[4][3], const struct few *f, const float *x, const char *w, int64_t k, const int cols, enum load_kind kind)
-{
-    int size = load_size(kind);
-    int64_t w_row = f->m->b.col_stride * size;
+    vf sum[FEW_ROWS][FEW_STREAMS], wk[FEW_STREAMS];
 #pragma GCC unroll 4
-    for (int i = 0; i < 4; i++)
-#pragma GCC unroll 3
+    for (int i = 0; i < rows; i++)
+#pragma GCC unroll 4
         for (int j = 0; j < cols; j++)
             sum[i][j] = v_set(0);
-    for (; k < few_pairs(f); k += 2 * VL) {
-        vf xi[4];
+    for (; k < pairs; k += 2 * VL) {
+        if (rows == FEW_ROWS) /* fewer wait for memory alone, which then looks ahead by itself */
 #pragma GCC unroll 4
-        for (int i = 0; i < 4; i++)
-            xi[i] = v_load(x + i * f->x_row + k);
-#pragma GCC unroll 3
-        for (int j = 0; j < cols; j++) {
-            const char *p = w + j * w_row + k * size;
-            vf wj = load_typed(p, kind);
-            __builtin_prefetch(p + cols * w_row);
+            for (int j = 0; j < cols; j++)
+                __builtin_prefetch(w + j * step + k * size + next, 0, 2);
+#pragma GCC unroll 2
+        for (int half = 0; half < 2; half++) {
 #pragma GCC unroll 4
-            for (int i = 0; i < 4; i++)
-                sum[i][j] = v_fma(xi[i], wj, sum[i][j]);
+            for (int j = 0; j < cols; j++)
+                wk[j] = few_half(w + j * step + k * size, half, kind);
+#pragma GCC unroll 4
+            for (int i = 0; i < rows; i++) {
+                vf xi = v_load(x + i * f->x_row + k + half * VL);
+#pragma GCC unroll 4
+                for (int j = 0; j < cols; j++)
+                    sum[i][j] = v_fma(xi, wk[j], sum[i][j]);
+            }
         }
     }
-}
-
-/* Four rows by up to three columns, which has to calculate: as many sums as there are registers, so the two of an element come one
- * after the other. */
-VEC void few_tile(const struct few *f, int64_t row, int64_t col, const int cols, enum load_kind kind)
-{
-    int size = load_size(kind);
-    int64_t w_row = f->m->b.col_stride * size;
-    const char *w = few_column(f, col, size);
-    const float *x = f->x + row * f->x_row;
-    vf first[4][3], second[4][3];
-    few_tile_half(first, f, x, w, 0, cols, kind);
-    for (int64_t k = few_pairs(f); k < f->depth; k += VL) {
+    for (; k < f->depth; k += VL) {
         int n = (int)(f->depth - k < VL ? f->depth - k : VL);
-        for (int i = 0; i < 4; i++)
-            for (int j = 0; j < cols; j++)
-                first[i][j] = v_fma(v_load_n(x + i * f->x_row + k, n), load_typed_n(w + j * w_row + k * size, kind, n), first[i][j]);
+#pragma GCC unroll 4
+        for (int j = 0; j < cols; j++) {
+            wk[j] = load_typed_n(w + j * step + k * size, kind, n);
+#pragma GCC unroll 4
+            for (int i = 0; i < rows; i++)
+                sum[i][j] = v_fma(v_load_n(x + i * f->x_row + k, n), wk[j], sum[i][j]);
+        }
     }
-    few_tile_half(second, f, x, w, VL, cols, kind);
-    for (int i = 0; i < 4; i++)
+#pragma GCC unroll 4
+    for (int i = 0; i < rows; i++)
+#pragma GCC unroll 4
         for (int j = 0; j < cols; j++)
-            few_write(f, row + i, col + j, first[i][j], second[i][j]);
+            few_write(f, row + i, col + j * gap, sum[i][j]);
 }
 
-/* `rows` rows by the columns of a group: `cols` in each of the streams, but perhaps fewer in the last ones. */
-VEC void few_streams(const struct few *f, int64_t row, int64_t col, int cols, const int rows, enum load_kind kind)
+/* All rows by a column of each stream, but perhaps of fewer. */
+VEC void few_streams(const struct few *f, int64_t row, int64_t col, const int rows, enum load_kind kind)
 {
     int64_t gap = few_gap(f->m);
-    int together = FEW_STREAMS / rows;
-    for (int j = 0; j < cols; j++, col++) {
-        int64_t c = col;
-        for (int s = 0; s < rows; s++, c += together * gap)
-            if (c + (together - 1) * gap < f->m->n)
-                few_stream(f, row, c, gap, rows, FEW_STREAMS / rows, kind);
-            else
-                for (int64_t one = c; one < f->m->n; one += gap)
-                    few_stream(f, row, one, 0, rows, 1, kind);
-    }
+    if (col + (FEW_STREAMS - 1) * gap < f->m->n)
+        few_tile(f, row, col, gap, rows, FEW_STREAMS, kind);
+    else
+        for (; col < f->m->n; col += gap)
+            few_tile(f, row, col, gap, rows, 1, kind);
 }
 
-/* Four rows by the same. */
-VEC void few_tiles(const struct few *f, int64_t row, int64_t col, int cols, enum load_kind kind)
-{
-    int64_t gap = few_gap(f->m);
-    for (int s = 0; s < FEW_STREAMS; s++, col += gap) {
-        int j = 0, n = col >= f->m->n ? 0 : f->m->n - col < cols ? (int)(f->m->n - col) : cols;
-        for (; j + 3 <= n; j += 3)
-            few_tile(f, row, col + j, 3, kind);
-        for (; j < n; j++)
-            few_tile(f, row, col + j, 1, kind);
-    }
-}
-
-VEC void few_rows(const struct few *f, int64_t col, int cols, enum load_kind kind)
+VEC void few_rows(const struct few *f, int64_t col, enum load_kind kind)
 {
     int64_t i = 0, n = f->m->m;
-    for (; i + 4 <= n; i += 4)
-        few_tiles(f, i, col, cols, kind);
-    for (; i + 2 <= n; i += 2)
-        few_streams(f, i, col, cols, 2, kind);
-    for (; i < n; i++)
-        few_streams(f, i, col, cols, 1, kind);
+    for (; i + FEW_ROWS <= n; i += FEW_ROWS)
+        few_streams(f, i, col, FEW_ROWS, kind);
+    switch (n - i) {
+    case 3: few_streams(f, i, col, 3, kind); break;
+    case 2: few_streams(f, i, col, 2, kind); break;
+    case 1: few_streams(f, i, col, 1, kind); break;
+    }
 }
 
 /* All rows by all columns of group g. */
 static void few_group(const struct few *f, int64_t g)
 {
-    int64_t col = g * FEW_COLS, left = few_gap(f->m) - col;
-    int cols = left < FEW_COLS ? (int)left : FEW_COLS;
-    switch (f->kind) {
-    case LOAD_F32: few_rows(f, col, cols, LOAD_F32); break;
-    case LOAD_F32_ROUND: few_rows(f, col, cols, LOAD_F32_ROUND); break;
-    case LOAD_F16: few_rows(f, col, cols, LOAD_F16); break;
-    case LOAD_F16_ROUND: few_rows(f, col, cols, LOAD_F16_ROUND); break;
-    case LOAD_BF16: few_rows(f, col, cols, LOAD_BF16); break;
-    }
+    int64_t col = g * FEW_COLS, end = few_gap(f->m);
+    for (end = end < col + FEW_COLS ? end : col + FEW_COLS; col < end; col++)
+        switch (f->kind) {
+        case LOAD_F32: few_rows(f, col, LOAD_F32); break;
+        case LOAD_F32_ROUND: few_rows(f, col, LOAD_F32_ROUND); break;
+        case LOAD_F16: few_rows(f, col, LOAD_F16); break;
+        case LOAD_F16_ROUND: few_rows(f, col, LOAD_F16_ROUND); break;
+        case LOAD_BF16: few_rows(f, col, LOAD_BF16); break;
+        }
 }
 
 /* Row i of x, steps depth0 .. depth0 + depth - 1, as f32. */
@@ -194,16 +145,46 @@ static void few_copy_row(float *to, const struct few *f, int64_t i)
         }
     else
         pack_panel(to, 1, &s, kind); /* its last store is followed by zeros */
+    if (f->kind == LOAD_BF16)
+        for (int64_t k = 0; k < few_pairs(f->depth); k += 2 * VL) {
+            vf even, odd;
+            v_unzip(v_load(to + k), v_load(to + k + VL), &even, &odd);
+            v_store(to + k, even);
+            v_store(to + k + VL, odd);
+        }
 }
 
 VEC bool few_in_place(const struct matmul *m)
 {
-    return m->a.type == DTYPE_F32 && m->a.col_stride == 1 && !m->round_bf16;
+    return m->a.type == DTYPE_F32 && m->a.col_stride == 1 && !m->round_bf16 && m->b.type != DTYPE_BF16;
 }
 
-VEC struct few few_of(const struct matmul *m)
+VEC bool few_same_x(const struct matmul *a, const struct matmul *b)
 {
-    return (struct few){m, m->a.data, m->a.row_stride, 0, m->k, load_kind_of(m->b.type, m->round_bf16)};
+    return a->a.data == b->a.data && a->a.type == b->a.type && a->a.row_stride == b->a.row_stride && a->a.col_stride == b->a.col_stride &&
+           a->m == b->m && a->k == b->k && a->round_bf16 == b->round_bf16 && !few_in_place(a) && !few_in_place(b) &&
+           (a->b.type == DTYPE_BF16) == (b->b.type == DTYPE_BF16);
+}
+
+VEC struct few few_of(const struct matmul *m, int64_t depth0)
+{
+    int64_t depth = m->k - depth0 < FEW_DEPTH ? m->k - depth0 : FEW_DEPTH;
+    return (struct few){m, NULL, 0, depth0, depth, load_kind_of(m->b.type, m->round_bf16)};
+}
+
+/* x where it is, or a copy that the thread makes for itself: one for all would have to be waited for. */
+static void few_set_x(struct few *f)
+{
+    if (few_in_place(f->m)) {
+        f->x = (const float *)f->m->a.data + f->depth0;
+        f->x_row = f->m->a.row_stride;
+        return;
+    }
+    f->x_row = (f->depth + VL - 1) / VL * VL + VL;
+    float *copy = scratch_get(SCRATCH_OWN, (size_t)(f->m->m * f->x_row));
+    for (int64_t i = 0; i < f->m->m; i++)
+        few_copy_row(copy + i * f->x_row, f, i);
+    f->x = copy;
 }
 
 /* Waits for the rest of the team, while the caller's part of W, from group g on, comes into its cache. */
@@ -221,90 +202,67 @@ VEC void few_wait(const struct few *f, int64_t g)
     team_wait();
 }
 
-/* x is taken in pieces, copied where it is not f32 side by side. */
-static void few_deep(void *arg)
-{
-    const struct matmul *m = arg;
-    int64_t deep = m->k < FEW_DEPTH ? m->k : FEW_DEPTH, i;
-    float *copy = few_in_place(m) ? NULL : team_scratch((size_t)(m->m * (deep + VL)));
-    struct team_work w;
-    for (int64_t depth0 = 0; depth0 < m->k; depth0 += FEW_DEPTH) {
-        struct few f = few_of(m);
-        f.depth0 = depth0;
-        f.depth = m->k - depth0 < FEW_DEPTH ? m->k - depth0 : FEW_DEPTH;
-        if (copy) {
-            f.x = copy;
-            f.x_row = deep + VL;
-            team_enter(&w, m->m);
-            team_wait();
-            while ((i = team_next(&w)) >= 0)
-                few_copy_row(copy + i * f.x_row, &f, i);
-        } else {
-            f.x += depth0;
-        }
-        team_enter(&w, few_groups(m));
-        few_wait(&f, team_first(&w));
-        while ((i = team_next(&w)) >= 0)
-            few_group(&f, i);
-    }
-}
-
-/* Several products in one go of the team: those of one token are short. */
+/* Several products in one go of the team: those of one token are short. Only a product that is alone may be deeper than FEW_DEPTH. */
 struct few_list {
     const struct matmul *list;
     int count;
 };
 
 /* The product to which group *g of all belongs; *g becomes the number within it. */
-VEC struct few few_at(const struct few_list *l, int64_t *g)
+VEC const struct matmul *few_at(const struct few_list *l, int64_t *g)
 {
     const struct matmul *m = l->list;
     for (; *g >= few_groups(m); m++)
         *g -= few_groups(m);
-    return few_of(m);
+    return m;
 }
 
-static void few_together(void *arg)
+static void few_piece(const struct few_list *l, int64_t depth0)
 {
-    const struct few_list *l = arg;
     struct team_work w;
+    struct few f = {0};
     int64_t groups = 0, g;
     for (int i = 0; i < l->count; i++)
         groups += few_groups(l->list + i);
     team_enter(&w, groups);
     g = team_first(&w);
     if (g < groups) {
-        struct few f = few_at(l, &g);
-        few_wait(&f, g);
+        struct few first = few_of(few_at(l, &g), depth0);
+        few_wait(&first, g);
     }
     team_wait();
     while ((g = team_next(&w)) >= 0) {
-        struct few f = few_at(l, &g);
+        const struct matmul *m = few_at(l, &g), *before = f.m;
+        if (m != before) {
+            struct few next = few_of(m, depth0);
+            if (before && few_same_x(before, m))
+                next.x = f.x, next.x_row = f.x_row;
+            else
+                few_set_x(&next);
+            f = next;
+        }
         few_group(&f, g);
     }
 }
 
-/* body(arg) in the caller's team, in a new one, or alone where `work` multiply-adds are too few. */
-static void few_run(void (*body)(void *arg), void *arg, double work)
+static void few_pieces(void *arg)
 {
-    if (work >= SMALL_PRODUCT && !team_in())
-        team_run(body, arg);
-    else
-        body(arg);
+    const struct few_list *l = arg;
+    for (int64_t depth0 = 0; depth0 < l->list->k; depth0 += FEW_DEPTH)
+        few_piece(l, depth0);
 }
 
-static void matmul_few(const struct matmul *m)
-{
-    few_run(few_deep, (void *)m, (double)m->m * (double)m->n * (double)m->k);
-}
-
-static void matmul_few_together(const struct matmul *list, int count)
+/* In the caller's team, in a new one, or alone where it is too little. */
+static void matmul_few(const struct matmul *list, int count)
 {
     struct few_list l = {list, count};
     double work = 0;
     for (int i = 0; i < count; i++)
         work += (double)list[i].m * (double)list[i].n * (double)list[i].k;
-    few_run(few_together, &l, work);
+    if (work >= SMALL_PRODUCT && !team_in())
+        team_run(few_pieces, &l);
+    else
+        few_pieces(&l);
 }
 
 #endif

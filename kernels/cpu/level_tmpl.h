@@ -55,7 +55,8 @@ static void ISA(ceiling)(struct kernels_ceiling *c)
 static size_t ISA(scratch_bytes)(int heads, int kv_heads, int head_dim)
 {
     struct attend_shape s = attend_shape_of(heads, kv_heads, head_dim);
-    size_t own = ROWS_MAX * DEPTH_MAX + VL, attend = attend_back_scratch(&s);
+    size_t packed = ROWS_MAX * DEPTH_MAX + VL, few = MATMUL_FEW_ROWS * (FEW_DEPTH + 2 * VL), own = packed > few ? packed : few;
+    size_t attend = attend_back_scratch(&s);
     return sizeof(float) * (DEPTH_MAX * COLS_MAX + VL + (size_t)omp_get_max_threads() * (attend > own ? attend : own));
 }
 

@@ -145,7 +145,7 @@ VEC bool is_few(const struct matmul *m)
 
 VEC bool is_together(const struct matmul *m)
 {
-    return is_few(m) && few_in_place(m) && m->k > 0 && m->k <= FEW_DEPTH;
+    return is_few(m) && m->k > 0 && m->k <= FEW_DEPTH;
 }
 
 static void ISA(matmul)(const struct matmul *list, int count)
@@ -155,14 +155,14 @@ static void ISA(matmul)(const struct matmul *list, int count)
         for (last = i; last < count && is_together(list + last); last++)
             ;
         if (last > i) {
-            matmul_few_together(m, last - i);
+            matmul_few(m, last - i);
             continue;
         }
         last = i + 1;
         if (m->m == 0 || m->n == 0)
             continue;
         if (m->k > 0 && is_few(m))
-            matmul_few(m);
+            matmul_few(m, 1);
         else if (team_alone())
             m->k > 0 ? matmul_packed(m) : matmul_nothing(m);
     }

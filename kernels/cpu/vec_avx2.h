@@ -48,6 +48,17 @@ VEC vf v_load_bf16(const void *p)
 {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(p)), 16));
 }
+/* Elements 0, 2, 4 ... and 1, 3, 5 ... of 2 * VL. */
+VEC vf v_even_bf16(const void *p) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_loadu_si256(p), 16)); }
+VEC vf v_odd_bf16(const void *p)
+{
+    static const uint32_t high[VL] __attribute__((aligned(32))) = {0xffff0000, 0xffff0000, 0xffff0000, 0xffff0000,
+                                                                   0xffff0000, 0xffff0000, 0xffff0000, 0xffff0000};
+    __m256i a = _mm256_loadu_si256(p);
+    /* Compilers would rather hold the mask in a register, and there is none left beside the sums of few_tmpl.h. */
+    __asm__("vpand %1, %0, %0" : "+x"(a) : "m"(high));
+    return _mm256_castsi256_ps(a);
+}
 VEC vf v_load_f16(const void *p) { return _mm256_cvtph_ps(_mm_loadu_si128(p)); }
 
 VEC vf v_round_bf16(vf a)

@@ -54,6 +54,12 @@ VEC vf v_load_bf16(const void *p)
 {
     return vreinterpretq_f32_u32(vshll_n_u16(vreinterpret_u16_u8(vld1_u8(p)), 16));
 }
+/* Elements 0, 2, 4 ... and 1, 3, 5 ... of 2 * VL. */
+VEC vf v_even_bf16(const void *p) { return vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_u8(vld1q_u8(p)), 16)); }
+VEC vf v_odd_bf16(const void *p)
+{
+    return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_u8(vld1q_u8(p)), vdupq_n_u32(0xffff0000)));
+}
 VEC vf v_load_f16(const void *p) { return vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(p))); }
 
 VEC vf v_round_bf16(vf a)

@@ -53,6 +53,9 @@ VEC uint16_t v_half(const void *p, int i)
     return h;
 }
 VEC vf v_load_bf16(const void *p) { EACH(r, bf16_to_f32(v_half(p, i))); }
+/* Elements 0, 2, 4 ... and 1, 3, 5 ... of 2 * VL. */
+VEC vf v_even_bf16(const void *p) { EACH(r, bf16_to_f32(v_half(p, 2 * i))); }
+VEC vf v_odd_bf16(const void *p) { EACH(r, bf16_to_f32(v_half(p, 2 * i + 1))); }
 VEC vf v_load_f16(const void *p) { EACH(r, f16_to_f32(v_half(p, i))); }
 VEC vf v_round_bf16(vf a) { EACH(r, bf16_to_f32(f32_to_bf16(a.f[i]))); }
 
