@@ -1,5 +1,6 @@
 /* fmt-chat: chat data in, chat stream out. */
 #include <jansson.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -13,14 +14,16 @@
 #include "cli/progress.h"
 #include "cli/summary.h"
 #include "text/chat_convert.h"
+#include "text/chat_show.h"
 #include "text/chat_stream.h"
 
 static struct {
     const char *template, *format, *system, *train;
     struct opt_range records;
+    double desirable;
     int64_t skip_bad, sample;
     bool generation_prompt, list, has_records;
-} o = {.format = "auto", .train = "assistant", .records = OPT_RANGE_ALL};
+} o = {.format = "auto", .train = "assistant", .records = OPT_RANGE_ALL, .desirable = NAN};
 
 static const struct opt options[] = {
     {OPT_STRING, 't', "template", &o.template, "NAME|FILE", "built-in template or a .jinja file (the model's own)", .words = chat_template_names,
@@ -28,6 +31,7 @@ static const struct opt options[] = {
     {OPT_CHOICE, 'F', "format", &o.format, CHAT_DATA_FORMATS, "what the records are; auto looks at their keys (auto)"},
     {OPT_STRING, 0, "system", &o.system, "TEXT", "system message for conversations that have none"},
     {OPT_CHOICE, 0, "train", &o.train, "assistant|last|all", "which turns bear loss (assistant)"},
+    {OPT_REAL, 0, "desirable", &o.desirable, "X", "-F kto: ratings of X or more are good, where records have no label", .min = -1e300, .max = 1e300},
     {OPT_FLAG, 0, "generation-prompt", &o.generation_prompt, NULL, "write prompts for gen --batch instead of training samples"},
     {OPT_RANGE, 0, "records", &o.records, "FROM-TO", "convert only these records of each file, counted from 1 (all)", .given = &o.has_records},
     {OPT_COUNT, 0, "skip-bad", &o.skip_bad, "N", "leave out up to N bad records (0)", .max = 1e15},
@@ -45,6 +49,7 @@ struct run {
     struct outfile *file;
     FILE *out;
     XXH3_state_t *hash;
+    enum chat_stream_kind kind;
     int64_t samples, skipped, bytes;
 };
 
@@ -62,6 +67,8 @@ static char *options_text(void)
     json_t *j = json_pack("{s:s, s:s, s:s?}", "format", o.format, "train", o.train, "system", o.system);
     if (o.has_records)
         json_object_set_new(j, "records", json_pack(o.records.to < INT64_MAX ? "[I, I]" : "[I, n]", (json_int_t)o.records.from, (json_int_t)o.records.to));
+    if (!isnan(o.desirable))
+        json_object_set_new(j, "desirable", json_real(o.desirable));
     char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
     if (!text)
         die_usage("--system: not valid UTF-8");
@@ -82,7 +89,7 @@ static char *turn_ends_text(const struct chat_template *t)
 static void put_header(struct run *r)
 {
     struct buf b = BUF_INIT;
-    struct chat_stream_header h = {.kind = o.generation_prompt ? CHAT_PROMPTS : CHAT_SAMPLES, .options = options_text()};
+    struct chat_stream_header h = {.kind = r->kind, .options = options_text()};
     if (r->template) {
         h.template_name = mem_strdup(chat_template_name(r->template));
         h.turn_ends = turn_ends_text(r->template);
@@ -99,9 +106,10 @@ static void put_header(struct run *r)
     free(h.options);
 }
 
-static int settle(void *arg, const char *file, bool raw, const struct chat_template **t, struct err *e)
+static int settle(void *arg, const char *file, bool raw, enum chat_stream_kind kind, const struct chat_template **t, struct err *e)
 {
     struct run *r = arg;
+    r->kind = kind;
     if (raw && o.system)
         return err_set(e, "%s: raw text has no place for --system", file);
     if (!raw) {
@@ -111,34 +119,24 @@ static int settle(void *arg, const char *file, bool raw, const struct chat_templ
         if (!r->template)
             return -1;
     }
-    msg_info("%s: %s%s", file, raw ? "raw text, no template" : "template ", raw ? "" : chat_template_name(r->template));
+    bool plain = kind == CHAT_SAMPLES || kind == CHAT_PROMPTS;
+    msg_info("%s: %s%s%s%s", file, plain ? "" : chat_stream_kind_name(kind), plain ? "" : ", ", raw ? "raw text, no template" : "template ", raw ? "" : chat_template_name(r->template));
+    summary_string("kind", chat_stream_kind_name(kind));
     put_header(r);
     return 0;
 }
 
-static void show(const struct chat_sample *s)
+static int show(const struct run *r, const struct buf *line, struct err *e)
 {
     const char *no_color = getenv("NO_COLOR");
     bool color = isatty(STDOUT_FILENO) && !(no_color && *no_color);
-    size_t trained = 0;
-    for (size_t i = 0; i < s->n_parts; i++)
-        trained += s->parts[i].train ? s->parts[i].end - s->parts[i].start : 0;
-    printf("# %s: record %lld: %zu bytes, %zu trained\n", buf_str(&s->source), (long long)s->record, s->text.len, trained);
-    for (size_t i = 0; i < s->n_parts; i++) {
-        bool train = s->parts[i].train, opens = train && (i == 0 || !s->parts[i - 1].train), closes = train && (i + 1 == s->n_parts || !s->parts[i + 1].train);
-        fputs(opens ? color ? "\033[32m" : "[[" : "", stdout);
-        fwrite(s->text.data + s->parts[i].start, 1, s->parts[i].end - s->parts[i].start, stdout);
-        fputs(closes ? color ? "\033[0m" : "]]" : "", stdout);
-    }
-    puts("");
-}
-
-static int show_line(const struct buf *line, struct err *e)
-{
     struct chat_sample s = {0};
-    if (chat_sample_parse(line->data, line->len - 1, &s, e) < 0)
+    struct buf text = BUF_INIT;
+    if (chat_sample_parse(line->data, line->len - 1, r->kind, &s, e) < 0)
         return -1;
-    show(&s);
+    chat_sample_show(&text, &s, r->kind, color ? "\033[32m" : "[[", color ? "\033[0m" : "]]");
+    fwrite(buf_str(&text), 1, text.len, stdout);
+    buf_release(&text);
     chat_sample_release(&s);
     return 0;
 }
@@ -148,7 +146,7 @@ static int got_line(void *arg, const struct buf *line, struct err *e)
     struct run *r = arg;
     r->samples++;
     if (o.sample)
-        return show_line(line, e) < 0 ? -1 : r->samples == o.sample;
+        return show(r, line, e) < 0 ? -1 : r->samples == o.sample;
     put(r, line);
     if (r->samples % 256 == 0)
         progress_step(r->samples + r->skipped, 0, "");
@@ -206,8 +204,9 @@ static void report(const struct run *r)
     summary_count("samples", r->samples);
     summary_count("skipped", r->skipped);
     summary_count("bytes", r->bytes);
-    msg_info("%lld record%s, %lld sample%s, %lld left out; %s in %.1f s, %s/s, peak memory %s -> %s", (long long)(r->samples + r->skipped),
-             r->samples + r->skipped == 1 ? "" : "s", (long long)r->samples, r->samples == 1 ? "" : "s", (long long)r->skipped, size, seconds, rate, memory, cli.output && strcmp(cli.output, "-") ? cli.output : "stdout");
+    const char *what = r->kind == CHAT_PAIRS ? "pair" : r->kind == CHAT_PROMPTS ? "prompt" : "sample";
+    msg_info("%lld record%s, %lld %s%s, %lld left out; %s in %.1f s, %s/s, peak memory %s -> %s", (long long)(r->samples + r->skipped),
+             r->samples + r->skipped == 1 ? "" : "s", (long long)r->samples, what, r->samples == 1 ? "" : "s", (long long)r->skipped, size, seconds, rate, memory, cli.output && strcmp(cli.output, "-") ? cli.output : "stdout");
 }
 
 /* One clock for the whole run, so that a template that tells the date tells one date. */
@@ -226,6 +225,7 @@ static int64_t now(void)
 static void set_options(struct chat_job *job)
 {
     job->format = chat_data_format(o.format);
+    job->desirable = o.desirable;
     job->options.train = !strcmp(o.train, "last") ? CHAT_TRAIN_LAST : !strcmp(o.train, "all") ? CHAT_TRAIN_ALL : CHAT_TRAIN_ASSISTANT;
     job->options.generation_prompt = o.generation_prompt;
     job->options.system = o.system;

@@ -20,7 +20,7 @@ static struct {
 
 static const struct opt options[] = {
     {OPT_COUNT, 0, "max-length", &o.max_length, "N", "tokens that a sample may have (the model's context, if its config.json tells)", .min = 2, .max = TOKEN_FILE_MAX_SAMPLE},
-    {OPT_CHOICE, 0, "overlong", &o.overlong, "error|truncate|drop|split", "what to do with longer samples (error)"},
+    {OPT_CHOICE, 0, "overlong", &o.overlong, "error|truncate|drop|split", "what to do with longer samples, or pairs (error)"},
     OPT_END};
 
 static const struct cli_tool tool = {"tok-encode", "-m DIR [-o FILE] [--max-length N] [--overlong error|truncate|drop|split] [FILE...]",
@@ -36,6 +36,7 @@ struct run {
     struct outfile *file;
     struct token_writer *writer;
     const char *stream, *output;
+    enum token_kind kind;
 };
 
 static enum chat_overlong overlong(void)
@@ -50,7 +51,9 @@ static enum chat_overlong overlong(void)
 
 static int write_tokens(void *arg, const struct sample_tokens *t, struct err *e)
 {
-    return token_writer_add(((struct run *)arg)->writer, t->ids, t->mask, (uint32_t)t->n, e);
+    const struct token_sample s = {
+        .ids = t->ids, .mask = t->mask, .n = (uint32_t)t->n, .prompt = (uint32_t)t->prompt, .chosen = (uint32_t)t->chosen, .label = t->label};
+    return token_writer_put(((struct run *)arg)->writer, &s, e);
 }
 
 static void tell_dropped(void *arg, const char *source, int64_t record, size_t n)
@@ -80,10 +83,18 @@ static void open_tokenizer(struct run *r)
         o.max_length = 0;
 }
 
+static enum token_kind token_kind(enum chat_stream_kind kind)
+{
+    return kind == CHAT_PAIRS ? TOKEN_KIND_PAIRS : kind == CHAT_LABELLED ? TOKEN_KIND_LABELLED : TOKEN_KIND_SAMPLES;
+}
+
 /* The first stream's header decides how samples are encoded. */
 static void open_writer(struct run *r, const struct chat_stream_header *h)
 {
     struct err e = ERR_INIT;
+    r->kind = token_kind(h->kind);
+    if (r->kind != TOKEN_KIND_SAMPLES && overlong() == CHAT_OVERLONG_SPLIT)
+        die_usage("--overlong split: %s holds %s, whose answers cannot be split (error, truncate or drop)", r->stream, token_kind_name(r->kind));
     memcpy(r->provenance.template_hash, h->template_hash, SHA256_HEX);
     struct sample_tokens_options *how = &r->how.how;
     how->raw = !h->template_name;
@@ -95,7 +106,7 @@ static void open_writer(struct run *r, const struct chat_stream_header *h)
                           json_loads(h->options, 0, NULL));
     r->provenance.options = json_dumps(j, JSON_COMPACT);
     json_decref(j);
-    r->writer = token_writer_begin(outfile_stream(r->file), r->output, TOKEN_KIND_SAMPLES, &r->provenance, &e);
+    r->writer = token_writer_begin(outfile_stream(r->file), r->output, r->kind, &r->provenance, &e);
     if (!r->writer)
         die_err(&e);
     const struct chat_encode_sink sink = {r, write_tokens, tell_dropped, show_progress};
@@ -112,14 +123,15 @@ static void encode_files(struct run *r, char **files, int n, char hash[SHA256_HE
 {
     struct err e = ERR_INIT;
     struct sha256 all;
+    unsigned kinds = CHAT_SAMPLES | CHAT_PAIRS | CHAT_LABELLED;
     sha256_init(&all);
     for (int i = 0; i < n; i++) {
-        struct chat_stream *s = chat_stream_open(files[i], CHAT_SAMPLES, &e);
+        struct chat_stream *s = chat_stream_open(files[i], kinds, &e);
         if (!s)
             die_err(&e);
         r->stream = chat_stream_name(s);
         if (i == 0)
-            open_writer(r, chat_stream_header(s));
+            open_writer(r, chat_stream_header(s)), kinds = chat_stream_header(s)->kind;
         else if (strcmp(chat_stream_header(s)->template_hash, r->provenance.template_hash) != 0)
             die("%s: was made with another template than %s", r->stream, files[0]);
         if (chat_encode_stream(r->encode, s, &e) < 0)
@@ -139,7 +151,7 @@ static void report(const struct run *r)
     const struct chat_encode_counts *c = chat_encode_counts(r->encode);
     const struct { const char *key; int64_t n; } counts[] = {
         {"samples", c->samples}, {"written", c->written}, {"dropped", c->dropped}, {"truncated", c->truncated}, {"split", c->split},
-        {"pieces", c->pieces}, {"pieces_without_trained", c->lost}, {"skipped_by_fmt_chat", c->skipped}, {"tokens", c->tokens},
+        {"pieces", c->pieces}, {"pieces_without_trained", c->lost}, {"truncated_without_answer", c->unanswered}, {"skipped_by_fmt_chat", c->skipped}, {"tokens", c->tokens},
         {"trained_tokens", c->trained}, {"text_bytes", c->bytes}};
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
         summary_count(counts[i].key, counts[i].n);
@@ -147,11 +159,14 @@ static void report(const struct run *r)
     progress_format_bytes(memory, sizeof memory, (double)progress_peak_memory());
     if (c->skipped)
         msg_info("%lld records were left out by fmt-chat", (long long)c->skipped);
-    if (c->dropped + c->truncated + c->split)
+    if (r->kind != TOKEN_KIND_SAMPLES && c->dropped + c->truncated + c->unanswered)
+        msg_info("longer than %lld tokens: %lld dropped, %lld truncated, %lld left out because truncation left nothing to train or to compare",
+                 (long long)o.max_length, (long long)c->dropped, (long long)c->truncated, (long long)c->unanswered);
+    else if (c->dropped + c->truncated + c->split)
         msg_info("longer than %lld tokens: %lld dropped, %lld truncated, %lld split into %lld pieces (and %lld with nothing to train)",
                  (long long)o.max_length, (long long)c->dropped, (long long)c->truncated, (long long)c->split, (long long)c->pieces, (long long)c->lost);
-    msg_info("%lld samples, %lld tokens, %lld trained; %.1f s, %s/s of text, peak memory %s -> %s", (long long)c->written, (long long)c->tokens,
-             (long long)c->trained, seconds, rate, memory, r->output);
+    msg_info("%lld %s, %lld tokens, %lld trained; %.1f s, %s/s of text, peak memory %s -> %s", (long long)c->written, token_kind_name(r->kind),
+             (long long)c->tokens, (long long)c->trained, seconds, rate, memory, r->output);
 }
 
 int main(int argc, char **argv)
@@ -173,7 +188,7 @@ int main(int argc, char **argv)
     encode_files(&r, files, n ? n : 1, hash);
     progress_end();
     if (!chat_encode_counts(r.encode)->written)
-        die("%s: no sample to write", r.stream ? files[0] : "stdin");
+        die("%s: no %s to write", r.stream ? files[0] : "stdin", r.kind == TOKEN_KIND_PAIRS ? "pair" : "sample");
     if (token_writer_end(r.writer, hash, &e) < 0 || outfile_commit(r.file, &e) < 0)
         die_err(&e);
     report(&r);

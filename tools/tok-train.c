@@ -31,7 +31,7 @@ static void read_stream(struct bpe_trainer *t, const char *path)
     if (!s)
         die_err(&e);
     while ((k = chat_stream_next(s, &line, &len, &number, &e)) == 1) {
-        if (chat_sample_parse(line, len, &sample, &e) < 0 || bpe_trainer_add(t, buf_str(&sample.text), sample.text.len, &e) < 0) {
+        if (chat_sample_parse(line, len, CHAT_SAMPLES, &sample, &e) < 0 || bpe_trainer_add(t, buf_str(&sample.text), sample.text.len, &e) < 0) {
             err_prefix(&e, "%s: line %lld", path, (long long)number);
             die_err(&e);
         }

@@ -122,7 +122,7 @@ static int read_stream(struct responder *r, struct jobs *j, struct chat_stream *
         size_t n = 0;
         if (++at < o->from || at > o->to)
             continue;
-        if ((k = chat_sample_parse(line, len, &sample, e)) < 0)
+        if ((k = chat_sample_parse(line, len, CHAT_PROMPTS, &sample, e)) < 0)
             break;
         for (size_t i = 0; i < sample.n_parts; i++) {
             plain = mem_grow(plain, &cap, n + 1, sizeof *plain);

@@ -26,12 +26,14 @@ struct chat_rendered {
     struct buf text;
     struct chat_span *spans;
     size_t n_spans, cap_spans;
+    size_t answer;       /* where the answer begins, when options->answer told its message: what is before it is the prompt */
     size_t stop;         /* bytes at the end that the template does not put out: the end of an answer that it leaves without one */
 };
 
 struct chat_options {
     enum chat_train train;
     bool generation_prompt;  /* end with the assistant's opening, nothing trained */
+    size_t answer;           /* messages before the answer: only what is behind them bears loss; 0: a conversation like any other */
     const char *system;      /* put before conversations that have no system message; NULL: none */
     bool complete;           /* an error when the template leaves out tools, tool calls or a message (system messages and reasoning may go) */
     int64_t now;             /* for strftime_now; -1: the clock */

@@ -62,10 +62,10 @@ static int settle(struct chat_convert *c, struct err *e)
         struct err ignored = ERR_INIT;
         const struct item *it = &c->items[i];
         bool raw;
-        if (it->unreadable || chat_job_is_raw(&c->job, &it->record, &raw, &ignored) < 0)
+        if (it->unreadable || chat_job_look(&c->job, &it->record, &raw, &c->job.kind, &ignored) < 0)
             continue;
         c->settled = true;
-        return c->sink->settle(c->sink->arg, it->record.file, raw, &c->job.template, e);
+        return c->sink->settle(c->sink->arg, it->record.file, raw, c->job.kind, &c->job.template, e);
     }
     return 0;
 }
@@ -75,10 +75,11 @@ static void render(struct chat_convert *c)
 #pragma omp parallel for schedule(dynamic, 4)
     for (int i = 0; i < c->n; i++) {
         struct item *it = &c->items[i];
+        enum chat_stream_kind kind;
         bool raw;
         buf_clear(&it->line);
         if (!it->unreadable && !c->settled) /* no record of this batch is good: this says why */
-            it->status = chat_job_is_raw(&c->job, &it->record, &raw, &it->err);
+            it->status = chat_job_look(&c->job, &it->record, &raw, &kind, &it->err);
         else if (!it->unreadable)
             it->status = chat_job_run(&c->job, &it->record, &it->line, &it->err);
     }

@@ -5,7 +5,7 @@
  *     chat_convert_free(c);
  *
  * Records are read in batches and rendered by all threads (chat_job_run). The first good record decides whether all are conversations or
- * raw text, and sink->settle is told. A record that cannot be used goes to sink->bad, which may let it pass. */
+ * raw text, and samples, pairs or labelled, and sink->settle is told. A record that cannot be used goes to sink->bad, which may let it pass. */
 #ifndef TEXT_CHAT_CONVERT_H
 #define TEXT_CHAT_CONVERT_H
 
@@ -14,7 +14,7 @@
 struct chat_convert_sink {
     void *arg;
     /* Before the first line: raw text, or conversations, for which it returns their template in *t (borrowed). -1 ends everything. */
-    int (*settle)(void *arg, const char *file, bool raw, const struct chat_template **t, struct err *e);
+    int (*settle)(void *arg, const char *file, bool raw, enum chat_stream_kind kind, const struct chat_template **t, struct err *e);
     /* The line of one sample. 0 to go on, 1: enough, the file ends here, -1 ends everything. */
     int (*line)(void *arg, const struct buf *line, struct err *e);
     /* One record cannot be used, for the reason `why`. 0 passes it over, -1 (with `e` filled) ends everything. */

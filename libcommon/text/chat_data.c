@@ -3,16 +3,16 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "text/chat_data_impl.h"
 #include "text/chat_messages.h"
 
-static bool has(const json_t *record, const char *key)
+bool chat_data_has(const json_t *record, const char *key)
 {
     const json_t *v = json_object_get(record, key);
     return v && !json_is_null(v);
 }
 
-/* A string under `key`. 1: there and not empty, 0: absent, null or empty, -1: another type. */
-static int text_of(const json_t *record, const char *key, const json_t **to, struct err *e)
+int chat_data_text(const json_t *record, const char *key, const json_t **to, struct err *e)
 {
     *to = json_object_get(record, key);
     if (!*to || json_is_null(*to))
@@ -22,16 +22,16 @@ static int text_of(const json_t *record, const char *key, const json_t **to, str
     return json_string_length(*to) > 0;
 }
 
-static int add_system(json_t *messages, const json_t *record, struct err *e)
+int chat_data_system(json_t *messages, const json_t *record, struct err *e)
 {
     const json_t *system;
-    int k = text_of(record, "system", &system, e);
+    int k = chat_data_text(record, "system", &system, e);
     if (k == 1)
         json_array_append_new(messages, chat_message_new("system", system));
     return k < 0 ? -1 : 0;
 }
 
-static int add_history(json_t *messages, const json_t *history, struct err *e)
+int chat_data_history(json_t *messages, const json_t *history, struct err *e)
 {
     size_t i;
     const json_t *pair;
@@ -66,26 +66,36 @@ static json_t *alpaca_user(const json_t *instruction, const json_t *input)
     return user;
 }
 
-static int from_alpaca(const json_t *record, bool prompt, json_t *messages, json_t *sample, struct err *e)
+int chat_data_alpaca_prompt(const json_t *record, json_t *messages, struct err *e)
 {
-    const json_t *instruction, *input, *output;
-    int a = text_of(record, "instruction", &instruction, e), b = text_of(record, "input", &input, e), c = text_of(record, "output", &output, e);
-    if (a < 0 || b < 0 || c < 0)
+    const json_t *instruction, *input;
+    int a = chat_data_text(record, "instruction", &instruction, e), b = chat_data_text(record, "input", &input, e);
+    if (a < 0 || b < 0)
         return -1;
     if (a + b == 0)
         return err_set(e, "\"instruction\" and \"input\" are both empty");
-    if (c == 0 && !prompt)
-        return err_set(e, output ? "\"output\" is empty" : "has no \"output\"");
-    if (add_system(messages, record, e) < 0 || add_history(messages, json_object_get(record, "history"), e) < 0)
+    if (chat_data_system(messages, record, e) < 0 || chat_data_history(messages, json_object_get(record, "history"), e) < 0)
         return -1;
     json_array_append_new(messages, alpaca_user(a ? instruction : NULL, b ? input : NULL));
+    return 0;
+}
+
+static int from_alpaca(const json_t *record, bool prompt, json_t *messages, json_t *sample, struct err *e)
+{
+    const json_t *output;
+    if (chat_data_alpaca_prompt(record, messages, e) < 0)
+        return -1;
+    int c = chat_data_text(record, "output", &output, e);
+    if (c < 0)
+        return -1;
+    if (c == 0 && !prompt)
+        return err_set(e, output ? "\"output\" is empty" : "has no \"output\"");
     if (c == 1)
         json_array_append_new(messages, chat_message_new("assistant", output));
     return chat_messages_tools(sample, json_object_get(record, "tools"), e);
 }
 
-/* The key "system" and a turn from the system: the same text twice is one. */
-static int drop_second_system(json_t *messages, struct err *e)
+int chat_data_one_system(json_t *messages, struct err *e)
 {
     const json_t *first = json_array_get(messages, 0), *second = json_array_get(messages, 1);
     const char *a = json_string_value(json_object_get(first, "role")), *b = json_string_value(json_object_get(second, "role"));
@@ -99,9 +109,9 @@ static int drop_second_system(json_t *messages, struct err *e)
 
 static int from_sharegpt(const json_t *record, json_t *messages, json_t *sample, struct err *e)
 {
-    if (add_system(messages, record, e) < 0 || chat_messages_add(messages, json_object_get(record, "conversations"), "conversations", e) < 0)
+    if (chat_data_system(messages, record, e) < 0 || chat_messages_add(messages, json_object_get(record, "conversations"), "conversations", e) < 0)
         return -1;
-    if (drop_second_system(messages, e) < 0)
+    if (chat_data_one_system(messages, e) < 0)
         return -1;
     return chat_messages_tools(sample, json_object_get(record, "tools"), e);
 }
@@ -129,7 +139,7 @@ static int from_completion(const json_t *record, bool want_prompt, struct chat_d
             return -1;
         return chat_messages_tools(d->sample, json_object_get(record, "tools"), e);
     }
-    int a = text_of(record, "prompt", &prompt, e), b = text_of(record, "completion", &completion, e);
+    int a = chat_data_text(record, "prompt", &prompt, e), b = chat_data_text(record, "completion", &completion, e);
     if (a < 0 || b < 0)
         return -1;
     if (!prompt || (b == 0 && !want_prompt))
@@ -142,58 +152,80 @@ static int from_completion(const json_t *record, bool want_prompt, struct chat_d
 static int from_text(const json_t *record, struct chat_data *d, struct err *e)
 {
     const json_t *text;
-    int k = text_of(record, "text", &text, e);
+    int k = chat_data_text(record, "text", &text, e);
     if (k <= 0)
         return k < 0 ? -1 : err_set(e, text ? "\"text\" is empty" : "has no \"text\"");
     d->text = json_incref((json_t *)text);
     return 0;
 }
 
-static int recognise(const json_t *record, bool prompt, enum chat_data_format *format, struct err *e)
+static int recognise_sample(const json_t *record, bool prompt, enum chat_data_format *format, struct err *e)
 {
-    if (has(record, "chosen") || has(record, "rejected"))
-        return err_set(e, "is a preference pair (\"chosen\", \"rejected\"), not a sample of one conversation (-F trains on it as one)");
-    if (json_is_boolean(json_object_get(record, "label")) || json_is_boolean(json_object_get(record, "kto_tag")))
-        return err_set(e, "is labelled as good or bad (\"label\"), which is not a sample to imitate (-F trains on it as one)");
-    if (has(record, "messages"))
+    if (chat_data_has(record, "messages"))
         *format = CHAT_DATA_MESSAGES;
-    else if (has(record, "conversations"))
+    else if (chat_data_has(record, "conversations"))
         *format = CHAT_DATA_SHAREGPT;
-    else if (has(record, "instruction"))
+    else if (chat_data_has(record, "instruction"))
         *format = CHAT_DATA_ALPACA;
-    else if (has(record, "prompt") && (prompt || has(record, "completion")))
+    else if (chat_data_has(record, "prompt") && (prompt || chat_data_has(record, "completion")))
         *format = CHAT_DATA_PROMPT_COMPLETION;
-    else if (has(record, "text"))
+    else if (chat_data_has(record, "text"))
         *format = CHAT_DATA_TEXT;
     else
-        return err_set(e, "has none of the keys instruction, conversations, messages, prompt with completion, text");
+        return err_set(e, "has none of the keys instruction, conversations, messages, prompt with completion, chosen with rejected, text");
+    return 0;
+}
+
+/* Ratings are not a reason to take a record for a labelled one: many sets have them beside their samples. */
+static int recognise(const json_t *record, bool prompt, enum chat_data_format *format, struct err *e)
+{
+    if (chat_data_has(record, "chosen") || chat_data_has(record, "rejected"))
+        *format = CHAT_DATA_PAIRS;
+    else if (json_is_boolean(json_object_get(record, "label")) || json_is_boolean(json_object_get(record, "kto_tag")))
+        *format = CHAT_DATA_KTO;
+    else
+        return recognise_sample(record, prompt, format, e);
     return 0;
 }
 
 enum chat_data_format chat_data_format(const char *name)
 {
-    static const char *const names[] = {"auto", "alpaca", "sharegpt", "messages", "prompt-completion", "text"};
-    for (int i = 0; i < 6; i++)
+    static const char *const names[] = {"auto", "alpaca", "sharegpt", "messages", "prompt-completion", "text", "pairs", "kto"};
+    for (int i = 0; i < 8; i++)
         if (!strcmp(name, names[i]))
             return (enum chat_data_format)i;
     return CHAT_DATA_AUTO;
 }
 
+static int from_sample(const json_t *record, enum chat_data_format format, bool prompt, struct chat_data *d, struct err *e)
+{
+    if (format == CHAT_DATA_PROMPT_COMPLETION)
+        return from_completion(record, prompt, d, e);
+    if (format == CHAT_DATA_TEXT)
+        return from_text(record, d, e);
+    json_t *messages = json_array();
+    d->sample = json_pack("{s:o}", "messages", messages);
+    return format == CHAT_DATA_ALPACA     ? from_alpaca(record, prompt, messages, d->sample, e)
+           : format == CHAT_DATA_SHAREGPT ? from_sharegpt(record, messages, d->sample, e)
+                                          : from_messages(record, messages, d->sample, e);
+}
+
+static int from_kto(const json_t *record, bool prompt, struct chat_data *d, struct err *e)
+{
+    enum chat_data_format format = CHAT_DATA_AUTO;
+    if (chat_label_read(record, d, e) < 0 || recognise_sample(record, prompt, &format, e) < 0 || from_sample(record, format, prompt, d, e) < 0)
+        return -1;
+    return prompt ? 0 : chat_label_answer(d, e);
+}
+
 int chat_data_convert(const json_t *record, enum chat_data_format format, bool prompt, struct chat_data *d, struct err *e)
 {
-    *d = (struct chat_data){0};
+    *d = (struct chat_data){.kind = CHAT_SAMPLES};
     int r = format == CHAT_DATA_AUTO ? recognise(record, prompt, &format, e) : 0;
-    if (r == 0 && format == CHAT_DATA_PROMPT_COMPLETION) {
-        r = from_completion(record, prompt, d, e);
-    } else if (r == 0 && format == CHAT_DATA_TEXT) {
-        r = from_text(record, d, e);
-    } else if (r == 0) {
-        json_t *messages = json_array();
-        d->sample = json_pack("{s:o}", "messages", messages);
-        r = format == CHAT_DATA_ALPACA     ? from_alpaca(record, prompt, messages, d->sample, e)
-            : format == CHAT_DATA_SHAREGPT ? from_sharegpt(record, messages, d->sample, e)
-                                           : from_messages(record, messages, d->sample, e);
-    }
+    if (r == 0)
+        r = format == CHAT_DATA_PAIRS ? chat_pair_convert(record, prompt, d, e)
+            : format == CHAT_DATA_KTO ? from_kto(record, prompt, d, e)
+                                      : from_sample(record, format, prompt, d, e);
     if (r < 0)
         chat_data_release(d);
     return r;
@@ -202,6 +234,7 @@ int chat_data_convert(const json_t *record, enum chat_data_format format, bool p
 void chat_data_release(struct chat_data *d)
 {
     json_decref(d->sample);
+    json_decref(d->rejected);
     json_decref(d->prompt);
     json_decref(d->text);
     *d = (struct chat_data){0};

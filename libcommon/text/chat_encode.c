@@ -7,6 +7,7 @@
 
 #include "base/mem.h"
 #include "base/threads.h"
+#include "text/answer_tokens.h"
 
 /* Large batches: threads that wait for the next one burn time that the program at the other end of the pipe could use. Three of them: one
  * is encoded by all threads, while the first thread hands out the one before and reads the one behind. */
@@ -35,6 +36,7 @@ struct chat_encode {
     struct chat_encode_counts counts;
     json_t *strange_ends;           /* ends of turns that are no single token here */
     const char *stream;
+    enum chat_stream_kind kind;
     struct batch batches[BATCHES];
     int n_scratch;
     struct sample_scratch *scratch; /* one per thread */
@@ -91,6 +93,7 @@ void chat_encode_begin(struct chat_encode *c, const struct chat_stream_header *h
 {
     json_t *ends = h->turn_ends ? json_loads(h->turn_ends, JSON_DECODE_ANY, NULL) : NULL, *end;
     size_t i;
+    c->kind = h->kind;
     json_decref(c->strange_ends);
     c->strange_ends = json_array();
     json_array_foreach(ends, i, end)
@@ -125,6 +128,11 @@ static int sample_error(const struct chat_encode *c, const struct item *it, cons
     return err_set(e, "%s: line %lld: %s", c->stream, (long long)it->line, what);
 }
 
+static size_t length(const struct chat_encode *c, const struct sample_tokens *t)
+{
+    return c->kind == CHAT_SAMPLES ? t->n : answer_tokens_length(t);
+}
+
 static int put(struct chat_encode *c, const struct sample_tokens *t, struct err *e)
 {
     if (c->sink.tokens(c->sink.arg, t, e) < 0)
@@ -152,6 +160,18 @@ static int put_pieces(struct chat_encode *c, const struct item *it, struct err *
     return 0;
 }
 
+/* Of answers an end may be all that differs, or all that there is: data is full of these, so they are counted. */
+static int put_truncated_answers(struct chat_encode *c, const struct item *it, struct err *e)
+{
+    if (answer_tokens_cut(&it->tokens, (size_t)c->o.max_length, &c->piece)) {
+        c->counts.truncated++;
+        return put(c, &c->piece, e);
+    }
+    c->counts.unanswered++;
+    c->sink.dropped(c->sink.arg, buf_str(&it->sample.source), it->sample.record, length(c, &it->tokens));
+    return 0;
+}
+
 static int put_truncated(struct chat_encode *c, const struct item *it, struct err *e)
 {
     char text[200];
@@ -169,18 +189,18 @@ static int put_overlong(struct chat_encode *c, const struct item *it, struct err
     char text[200];
     switch (c->o.overlong) {
     case CHAT_OVERLONG_TRUNCATE:
-        return put_truncated(c, it, e);
+        return c->kind == CHAT_SAMPLES ? put_truncated(c, it, e) : put_truncated_answers(c, it, e);
     case CHAT_OVERLONG_SPLIT:
         return put_pieces(c, it, e);
     case CHAT_OVERLONG_DROP:
         c->counts.dropped++;
-        c->sink.dropped(c->sink.arg, buf_str(&it->sample.source), it->sample.record, it->tokens.n);
+        c->sink.dropped(c->sink.arg, buf_str(&it->sample.source), it->sample.record, length(c, &it->tokens));
         return 0;
     case CHAT_OVERLONG_ERROR:
         break;
     }
-    snprintf(text, sizeof text, "%zu tokens, at most %lld fit (--max-length; --overlong truncate, drop or split takes longer ones)", it->tokens.n,
-             (long long)c->o.max_length);
+    snprintf(text, sizeof text, "%zu tokens%s, at most %lld fit (--max-length; --overlong truncate%s takes longer ones)", length(c, &it->tokens),
+             c->kind == CHAT_PAIRS ? " with the longer answer" : "", (long long)c->o.max_length, c->kind == CHAT_SAMPLES ? ", drop or split" : " or drop");
     return sample_error(c, it, text, e);
 }
 
@@ -205,10 +225,11 @@ static int read_batch(struct batch *b, struct chat_stream *s, struct err *e)
 static void encode(const struct chat_encode *c, const struct batch *b, struct item *it)
 {
     it->err.set = false;
-    it->parsed = chat_sample_parse(buf_str(&b->lines) + it->at, it->len, &it->sample, &it->err) == 0;
+    it->parsed = chat_sample_parse(buf_str(&b->lines) + it->at, it->len, c->kind, &it->sample, &it->err) == 0;
     it->status = it->parsed ? check_ends(c, &it->sample, &it->err) : -1;
     if (it->status == 0)
-        it->status = sample_tokens_encode(c->tokenizer, &it->sample, &c->o.how, &c->scratch[omp_get_thread_num()], &it->tokens, &it->err);
+        it->status = (c->kind == CHAT_SAMPLES ? sample_tokens_encode : answer_tokens_encode)(c->tokenizer, &it->sample, &c->o.how,
+                                                                                            &c->scratch[omp_get_thread_num()], &it->tokens, &it->err);
 }
 
 static int put_batch(struct chat_encode *c, struct batch *b, struct err *e)
@@ -220,7 +241,7 @@ static int put_batch(struct chat_encode *c, struct batch *b, struct err *e)
             return sample_error(c, it, it->err.text, e);
         c->counts.samples++;
         c->counts.bytes += (int64_t)it->sample.text.len;
-        bool overlong = c->o.max_length && it->tokens.n > (size_t)c->o.max_length;
+        bool overlong = c->o.max_length && length(c, &it->tokens) > (size_t)c->o.max_length;
         r = overlong ? put_overlong(c, it, e) : put(c, &it->tokens, e);
     }
     c->sink.progress(c->sink.arg, &c->counts);

@@ -5,7 +5,7 @@
  *     chat_encode_stream(c, stream, &err);                    each stream
  *     chat_encode_counts(c); chat_encode_free(c);
  *
- * Samples are read in batches and encoded by all threads (sample_tokens_encode); those with more tokens than fit are dealt with as the
+ * Samples are read in batches and encoded by all threads (sample_tokens_encode, answer_tokens_encode); those with more tokens than fit are dealt with as the
  * options say. Everything given is borrowed. Errors name the sample by its file and record, or the stream and its line. */
 #ifndef TEXT_CHAT_ENCODE_H
 #define TEXT_CHAT_ENCODE_H
@@ -18,19 +18,20 @@ enum chat_overlong { CHAT_OVERLONG_ERROR, CHAT_OVERLONG_TRUNCATE, CHAT_OVERLONG_
 struct chat_encode_options {
     struct sample_tokens_options how;
     int64_t max_length; /* tokens that a sample may have, >= 2; 0: any number */
-    enum chat_overlong overlong;
+    enum chat_overlong overlong; /* split: samples only */
 };
 
 struct chat_encode_counts {
     int64_t samples, bytes;                                   /* read, and their text */
     int64_t skipped;                                          /* records that fmt-chat had left out */
     int64_t dropped, truncated, split, pieces, lost;          /* lost: pieces without a trained token */
+    int64_t unanswered;                                       /* left out: truncated, an answer had no trained token, or both were the same */
     int64_t written, tokens, trained;
 };
 
 struct chat_encode_sink {
     void *arg;
-    /* One sample, or a piece of one. -1 ends everything. */
+    /* One sample, a piece of one, a pair or a labelled sample. -1 ends everything. */
     int (*tokens)(void *arg, const struct sample_tokens *t, struct err *e);
     void (*dropped)(void *arg, const char *source, int64_t record, size_t n_tokens);
     void (*progress)(void *arg, const struct chat_encode_counts *so_far); /* after each batch */

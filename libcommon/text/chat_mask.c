@@ -269,6 +269,31 @@ static void add_stop(struct mask *m, const struct chat_template *t, const struct
     span_add(r, (struct chat_span){r->text.len - r->stop, r->text.len, true, false});
 }
 
+static void train_from(struct mask *m, const struct chat_template *t, const struct chat_source *s, const json_t *messages, size_t from)
+{
+    if (jinja_has_generation(s->jinja))
+        train_blocks(m, messages, from);
+    else
+        train_turns(m, t, s, messages, from);
+}
+
+/* Only the answer's messages; r->answer is where the first of them would begin to bear loss, whatever of them does. */
+static void train_answer(struct mask *m, const struct chat_template *t, const struct chat_source *s, const json_t *messages, const struct chat_options *o,
+                         size_t last)
+{
+    train_from(m, t, s, messages, o->answer);
+    if (!m->n)
+        return;
+    m->r->answer = m->trained[0].start;
+    if (o->train == CHAT_TRAIN_ALL) {
+        m->n = 0;
+        train_range(m, m->r->answer, m->out->text.len);
+    } else if (o->train == CHAT_TRAIN_LAST && last > o->answer) {
+        m->n = 0;
+        train_from(m, t, s, messages, last);
+    }
+}
+
 int chat_mask(const struct chat_template *t, const struct chat_source *s, const json_t *messages, const struct chat_options *o, const struct jinja_output *out,
               struct chat_rendered *r, struct err *e)
 {
@@ -279,12 +304,13 @@ int chat_mask(const struct chat_template *t, const struct chat_source *s, const 
     buf_add(&r->text, buf_str(&out->text), out->text.len);
     r->n_spans = 0;
     r->stop = 0;
-    if (!o->generation_prompt && o->train == CHAT_TRAIN_ALL)
+    r->answer = 0;
+    if (!o->generation_prompt && o->answer)
+        train_answer(&m, t, s, messages, o, last);
+    else if (!o->generation_prompt && o->train == CHAT_TRAIN_ALL)
         train_all(&m, t);
-    else if (!o->generation_prompt && jinja_has_generation(s->jinja))
-        train_blocks(&m, messages, from);
     else if (!o->generation_prompt)
-        train_turns(&m, t, s, messages, from);
+        train_from(&m, t, s, messages, from);
     make_spans(&m);
     if (!o->generation_prompt)
         add_stop(&m, t, s, messages);

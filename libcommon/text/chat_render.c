@@ -115,9 +115,12 @@ int chat_render(const struct chat_template *t, const json_t *sample, const struc
     json_t *messages = chat_prepare_messages(json_object_get(sample, "messages"), o->system, e);
     if (!messages)
         return -1;
+    struct chat_options prepared = *o;
+    if (o->answer) /* the system text may stand in front now */
+        prepared.answer += json_array_size(messages) - json_array_size(json_object_get(sample, "messages"));
     int result = chat_run(t, s, sample, messages, o->generation_prompt, o->now, &out, e);
     if (result == 0)
-        result = chat_mask(t, s, messages, o, &out, r, e);
+        result = chat_mask(t, s, messages, &prepared, &out, r, e);
     if (result == 0 && o->complete)
         result = chat_check_left_out(t, s, sample, messages, o, &out, e);
     json_decref(messages);

@@ -61,6 +61,16 @@ void chat_sample_end(struct buf *b)
     buf_add_str(b, "]}\n");
 }
 
+void chat_sample_answer(struct buf *b, const char *name)
+{
+    buf_printf(b, "],\"%s\":[", name);
+}
+
+void chat_sample_end_label(struct buf *b, bool label)
+{
+    buf_printf(b, "],\"label\":%s}\n", label ? "true" : "false");
+}
+
 /* ---- reading ---- */
 
 struct cursor { const char *p, *end; };
@@ -170,11 +180,12 @@ static bool take_key(struct cursor *c, const char *key)
 
 static int take_spans(struct cursor *c, const char *line, struct chat_sample *s, struct err *e)
 {
+    size_t first = s->n_parts;
     if (!take(c, '['))
         return bad(c, line, e, "expected a list of spans");
     while (!take(c, ']')) {
         struct chat_part part = {.start = s->text.len};
-        if (s->n_parts && !take(c, ','))
+        if (s->n_parts > first && !take(c, ','))
             return bad(c, line, e, "expected a comma or ] after a span");
         if (!take(c, '[') || !take_flags(c, &part) || !take(c, ',') || !take_string(c, &s->text) || !take(c, ']'))
             return bad(c, line, e, "not a span ([flags, text], flags of the letters t and d)");
@@ -187,6 +198,40 @@ static int take_spans(struct cursor *c, const char *line, struct chat_sample *s,
     return 0;
 }
 
+static int take_answer(struct cursor *c, const char *line, const char *name, struct chat_sample *s, struct err *e)
+{
+    if (!take(c, ',') || !take_key(c, name))
+        return err_set(e, "expected the key \"%s\" at byte %lld of the line", name, (long long)(c->p - line) + 1);
+    return take_spans(c, line, s, e);
+}
+
+static bool take_label(struct cursor *c, bool *label)
+{
+    if (!take(c, ',') || !take_key(c, "label"))
+        return false;
+    skip_space(c);
+    *label = c->end - c->p >= 4 && !memcmp(c->p, "true", 4);
+    if (!*label && !(c->end - c->p >= 5 && !memcmp(c->p, "false", 5)))
+        return false;
+    c->p += *label ? 4 : 5;
+    return true;
+}
+
+/* What follows the spans of the prompt in a pair or a labelled sample. */
+static int take_answers(struct cursor *c, const char *line, bool pair, struct chat_sample *s, struct err *e)
+{
+    s->n_prompt = s->n_parts;
+    for (size_t i = 0; i < s->n_prompt; i++)
+        if (s->parts[i].train)
+            return err_set(e, "a span of the prompt is trained");
+    if (take_answer(c, line, pair ? "chosen" : "completion", s, e) < 0)
+        return -1;
+    s->n_chosen = s->n_parts - s->n_prompt;
+    if (pair)
+        return take_answer(c, line, "rejected", s, e);
+    return take_label(c, &s->label) ? 0 : bad(c, line, e, "expected the key \"label\", true or false,");
+}
+
 static bool take_number(struct cursor *c, int64_t *to)
 {
     skip_space(c);
@@ -196,12 +241,27 @@ static bool take_number(struct cursor *c, int64_t *to)
     return c->p > from && *to > 0;
 }
 
-int chat_sample_parse(const char *line, size_t len, struct chat_sample *s, struct err *e)
+/* The prompt and each answer by itself: they are put together in more than one way. */
+static int check_utf8(const struct chat_sample *s, struct err *e)
+{
+    const size_t ends[] = {s->n_prompt, s->n_prompt + s->n_chosen, s->n_parts};
+    size_t from = 0;
+    for (int i = 0; i < 3; i++) {
+        size_t to = ends[i] ? s->parts[ends[i] - 1].end : 0, good = to > from ? utf8_valid(s->text.data + from, to - from) : 0;
+        if (good != to - from)
+            return err_set(e, "invalid UTF-8 at byte %zu of the text", from + good + 1);
+        from = to;
+    }
+    return 0;
+}
+
+int chat_sample_parse(const char *line, size_t len, enum chat_stream_kind kind, struct chat_sample *s, struct err *e)
 {
     struct cursor c = {line, line + len};
     buf_clear(&s->source);
     buf_clear(&s->text);
-    s->n_parts = 0;
+    s->n_parts = s->n_prompt = s->n_chosen = 0;
+    s->label = false;
     if (!take(&c, '{') || !take_key(&c, "sample") || !take(&c, '[') || !take_string(&c, &s->source) || !take(&c, ',') || !take_number(&c, &s->record) ||
         !take(&c, ']') || !take(&c, ','))
         return bad(&c, line, e, "not a sample ({\"sample\":[file, record],\"spans\":[...]})");
@@ -209,12 +269,11 @@ int chat_sample_parse(const char *line, size_t len, struct chat_sample *s, struc
         return bad(&c, line, e, "expected the key \"spans\"");
     if (take_spans(&c, line, s, e) < 0)
         return -1;
+    if ((kind == CHAT_PAIRS || kind == CHAT_LABELLED) && take_answers(&c, line, kind == CHAT_PAIRS, s, e) < 0)
+        return -1;
     if (!take(&c, '}') || (skip_space(&c), c.p != c.end))
         return bad(&c, line, e, "expected the end of the sample");
-    size_t good = s->text.len ? utf8_valid(s->text.data, s->text.len) : 0;
-    if (good != s->text.len)
-        return err_set(e, "invalid UTF-8 at byte %zu of the text", good + 1);
-    return 0;
+    return check_utf8(s, e);
 }
 
 void chat_sample_release(struct chat_sample *s)

@@ -10,7 +10,22 @@
 #include "base/version.h"
 #include "text/utf8.h"
 
-static const char *const kind_names[] = {"samples", "prompts"};
+static const struct { enum chat_stream_kind kind; const char *name, *how; } kinds[] = {
+    {CHAT_SAMPLES, "samples", ""},
+    {CHAT_PROMPTS, "prompts", " (fmt-chat --generation-prompt)"},
+    {CHAT_PAIRS, "pairs", " (fmt-chat -F pairs)"},
+    {CHAT_LABELLED, "labelled", " samples (fmt-chat -F kto)"},
+};
+
+enum { KINDS = sizeof kinds / sizeof *kinds };
+
+const char *chat_stream_kind_name(enum chat_stream_kind kind)
+{
+    int i = 0;
+    while (kinds[i].kind != kind)
+        i++;
+    return kinds[i].name;
+}
 
 /* ---- writing ---- */
 
@@ -39,7 +54,7 @@ void chat_stream_put_header(struct buf *b, const struct chat_stream_header *h)
     if (h->template_name && h->turn_ends)
         json_object_set_new(template, "turn_ends", json_loads(h->turn_ends, 0, NULL));
     json_t *options = h->options ? json_loads(h->options, 0, NULL) : json_object();
-    put_json(b, json_pack("{s:i, s:s, s:s, s:o, s:o}", "chat_stream", VERSION_CHAT_STREAM, "kind", kind_names[h->kind], "tool", "finetools " FINETOOLS_VERSION,
+    put_json(b, json_pack("{s:i, s:s, s:s, s:o, s:o}", "chat_stream", VERSION_CHAT_STREAM, "kind", chat_stream_kind_name(h->kind), "tool", "finetools " FINETOOLS_VERSION,
                           "template", template, "options", options ? options : json_object()));
 }
 
@@ -57,7 +72,7 @@ void chat_stream_put_end(struct buf *b, const struct chat_stream_totals *t)
 
 struct chat_stream {
     struct input *in;
-    enum chat_stream_kind kind;
+    unsigned kinds;                  /* that may come */
     struct chat_stream_header header;
     struct buf buf;                  /* the window: [at, buf.len) is not consumed yet */
     size_t at;
@@ -104,6 +119,26 @@ static int next_line(struct chat_stream *s, const char **line, size_t *len, stru
     }
 }
 
+/* The kind of this name, if it is one of those that may come. */
+static int take_kind(const struct chat_stream *s, const char *name, enum chat_stream_kind *kind, struct err *e)
+{
+    struct buf wanted = BUF_INIT;
+    int i = 0;
+    while (i < KINDS && (!name || strcmp(name, kinds[i].name) != 0))
+        i++;
+    if (i == KINDS)
+        return fail(s, e, "header: \"kind\" is not \"samples\", \"prompts\", \"pairs\" or \"labelled\"");
+    *kind = kinds[i].kind;
+    if (s->kinds & *kind)
+        return 0;
+    for (int k = 0; k < KINDS; k++)
+        if (s->kinds & kinds[k].kind)
+            buf_printf(&wanted, "%s%s%s", wanted.len ? " or " : "", kinds[k].name, kinds[k].how);
+    err_set(e, "%s: line %lld: holds %s%s, expected %s", input_name(s->in), (long long)s->line, kinds[i].name, kinds[i].how, buf_str(&wanted));
+    buf_release(&wanted);
+    return -1;
+}
+
 static int parse_header(struct chat_stream *s, json_t *j, struct chat_stream_header *h, struct err *e)
 {
     const char *kind = json_string_value(json_object_get(j, "kind"));
@@ -113,11 +148,8 @@ static int parse_header(struct chat_stream *s, json_t *j, struct chat_stream_hea
     if (json_integer_value(version) != VERSION_CHAT_STREAM)
         return err_set(e, "%s: line %lld: chat stream version %lld, this program reads version %d", input_name(s->in), (long long)s->line,
                        (long long)json_integer_value(version), VERSION_CHAT_STREAM);
-    if (!kind || (strcmp(kind, kind_names[0]) && strcmp(kind, kind_names[1])))
-        return fail(s, e, "header: \"kind\" is not \"samples\" or \"prompts\"");
-    h->kind = strcmp(kind, kind_names[0]) ? CHAT_PROMPTS : CHAT_SAMPLES;
-    if (h->kind != s->kind)
-        return fail(s, e, s->kind == CHAT_SAMPLES ? "holds prompts (fmt-chat --generation-prompt), expected samples" : "holds samples, expected prompts (fmt-chat --generation-prompt)");
+    if (take_kind(s, kind, &h->kind, e) < 0)
+        return -1;
     const char *name = json_string_value(json_object_get(template, "name")), *hash = json_string_value(json_object_get(template, "sha256"));
     if (!json_is_null(template) && (!name || !hash || strlen(hash) != 64 || strspn(hash, "0123456789abcdef") != 64))
         return fail(s, e, "header: \"template\" is not null and has no \"name\" or no \"sha256\"");
@@ -143,6 +175,7 @@ static int read_header(struct chat_stream *s, const char *line, size_t len, bool
         r = fail(s, e, "this stream was made with another template than the one before it");
     if (first) {
         s->header = h;
+        s->kinds = r == 0 ? h.kind : s->kinds;
     } else {
         free(h.template_name);
         free(h.turn_ends);
@@ -155,13 +188,13 @@ static int read_header(struct chat_stream *s, const char *line, size_t len, bool
     return r;
 }
 
-static struct chat_stream *begin(struct input *in, enum chat_stream_kind kind, struct err *e)
+static struct chat_stream *begin(struct input *in, unsigned wanted, struct err *e)
 {
     struct chat_stream *s = mem_zalloc(1, sizeof *s);
     const char *line;
     size_t len;
     s->in = in;
-    s->kind = kind;
+    s->kinds = wanted;
     s->hash = XXH3_createState();
     int k = s->hash ? next_line(s, &line, &len, e) : fail(s, e, "cannot hash");
     if (k == 0)
@@ -172,15 +205,15 @@ static struct chat_stream *begin(struct input *in, enum chat_stream_kind kind, s
     return NULL;
 }
 
-struct chat_stream *chat_stream_open(const char *path, enum chat_stream_kind kind, struct err *e)
+struct chat_stream *chat_stream_open(const char *path, unsigned wanted, struct err *e)
 {
     struct input *in = input_open(path, e);
-    return in ? begin(in, kind, e) : NULL;
+    return in ? begin(in, wanted, e) : NULL;
 }
 
-struct chat_stream *chat_stream_memory(const void *data, size_t len, const char *name, enum chat_stream_kind kind, struct err *e)
+struct chat_stream *chat_stream_memory(const void *data, size_t len, const char *name, unsigned wanted, struct err *e)
 {
-    return begin(input_memory(data, len, name), kind, e);
+    return begin(input_memory(data, len, name), wanted, e);
 }
 
 const struct chat_stream_header *chat_stream_header(const struct chat_stream *s)

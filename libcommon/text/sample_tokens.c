@@ -7,7 +7,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 
-static void reserve(struct sample_tokens *s, size_t n)
+void sample_tokens_reserve(struct sample_tokens *s, size_t n)
 {
     if (n <= s->cap)
         return;
@@ -46,14 +46,19 @@ static void mark_trained(const struct chat_sample *s, const struct token_list *l
     out->n = l->n;
 }
 
-int sample_tokens_encode(const struct tokenizer *t, const struct chat_sample *s, const struct sample_tokens_options *o,
-                         struct sample_scratch *scratch, struct sample_tokens *out, struct err *e)
+int sample_tokens_list(const struct tokenizer *t, const struct chat_sample *s, bool raw, struct sample_scratch *scratch, struct err *e)
 {
     size_t n_plain = plain_ranges(s, scratch);
     token_list_clear(&scratch->list);
-    if (tokenizer_encode(t, buf_str(&s->text), s->text.len, scratch->plain, n_plain, o->raw, &scratch->list, e) < 0)
+    return tokenizer_encode(t, buf_str(&s->text), s->text.len, scratch->plain, n_plain, raw, &scratch->list, e);
+}
+
+int sample_tokens_encode(const struct tokenizer *t, const struct chat_sample *s, const struct sample_tokens_options *o,
+                         struct sample_scratch *scratch, struct sample_tokens *out, struct err *e)
+{
+    if (sample_tokens_list(t, s, o->raw, scratch, e) < 0)
         return -1;
-    reserve(out, scratch->list.n + 1);
+    sample_tokens_reserve(out, scratch->list.n + 1);
     mark_trained(s, &scratch->list, out);
     if (o->raw) {
         if (out->n == 0 || out->ids[out->n - 1] != o->eos)
@@ -74,7 +79,7 @@ size_t sample_tokens_pieces(size_t n, size_t most)
 void sample_tokens_piece(const struct sample_tokens *s, size_t most, size_t k, struct sample_tokens *to)
 {
     size_t from = k * (most - 1), n = s->n - from < most ? s->n - from : most;
-    reserve(to, n);
+    sample_tokens_reserve(to, n);
     memcpy(to->ids, s->ids + from, n * sizeof *to->ids);
     memcpy(to->mask, s->mask + from, n);
     to->mask[0] = 0;
@@ -95,6 +100,9 @@ void sample_scratch_release(struct sample_scratch *s)
 {
     token_list_release(&s->list);
     free(s->plain);
+    sample_tokens_release(&s->branch[0]);
+    sample_tokens_release(&s->branch[1]);
+    chat_sample_release(&s->joined);
     *s = (struct sample_scratch){0};
 }
 

@@ -16,12 +16,16 @@ struct sample_tokens {
     uint32_t *ids;
     uint8_t *mask;              /* 1: trained */
     size_t n, trained, cap;
+    size_t prompt, chosen;      /* answers (answer_tokens.h): tokens of the prompt and of the first answer; samples: 0 */
+    bool label;
 };
 
 struct sample_scratch {
     struct token_list list;
     struct text_range *plain;
     size_t cap_plain;
+    struct sample_tokens branch[2]; /* answers: each behind the prompt */
+    struct chat_sample joined;
 };
 
 struct sample_tokens_options {
@@ -31,6 +35,9 @@ struct sample_tokens_options {
 
 int sample_tokens_encode(const struct tokenizer *t, const struct chat_sample *s, const struct sample_tokens_options *o,
                          struct sample_scratch *scratch, struct sample_tokens *out, struct err *e) MUST_CHECK;
+/* The text's tokens alone, in scratch->list, with what the post-processor adds to raw text but no end of text. */
+int sample_tokens_list(const struct tokenizer *t, const struct chat_sample *s, bool raw, struct sample_scratch *scratch, struct err *e) MUST_CHECK;
+void sample_tokens_reserve(struct sample_tokens *s, size_t n);
 void sample_scratch_release(struct sample_scratch *s);
 
 /* Cutting a long sample into pieces of at most `most` (>= 2) tokens. Pieces overlap by one token, which is not trained where a piece

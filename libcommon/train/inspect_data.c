@@ -69,7 +69,7 @@ static int count_samples(struct chat_stream *s, int64_t *samples, int64_t *train
     int64_t number;
     int r;
     while ((r = chat_stream_next(s, &line, &len, &number, e)) == 1) {
-        if (chat_sample_parse(line, len, &sample, e) < 0) {
+        if (chat_sample_parse(line, len, chat_stream_header(s)->kind, &sample, e) < 0) {
             r = err_prefix(e, "%s: line %lld", chat_stream_name(s), (long long)number);
             break;
         }
@@ -81,25 +81,15 @@ static int count_samples(struct chat_stream *s, int64_t *samples, int64_t *train
     return r;
 }
 
-/* A stream of samples, or of prompts: opening it as the one fails when it is the other. */
-static struct chat_stream *open_stream(const char *path, struct err *e)
-{
-    struct err first = ERR_INIT;
-    struct chat_stream *s = chat_stream_open(path, CHAT_SAMPLES, &first);
-    if (!s && !(s = chat_stream_open(path, CHAT_PROMPTS, e)))
-        *e = first;
-    return s;
-}
-
 int inspect_chat_stream(json_t *to, const char *path, bool verify, struct err *e)
 {
     int64_t samples = 0, trained = 0;
     char hash[SHA256_HEX];
-    struct chat_stream *s = open_stream(path, e);
+    struct chat_stream *s = chat_stream_open(path, CHAT_SAMPLES | CHAT_PROMPTS | CHAT_PAIRS | CHAT_LABELLED, e);
     if (!s)
         return -1;
     const struct chat_stream_header *h = chat_stream_header(s);
-    json_object_set_new(to, "holds", json_string(h->kind == CHAT_PROMPTS ? "prompts" : "samples"));
+    json_object_set_new(to, "holds", json_string(chat_stream_kind_name(h->kind)));
     if (h->template_name)
         json_object_set_new(to, "template_name", json_string(h->template_name));
     add_hash(to, "template", h->template_hash);

@@ -45,7 +45,7 @@ for format in alpaca sharegpt messages prompt-completion; do
     run fmt-chat -m tiny -F $format t.jsonl
     is_status 1 "-F $format does not take text"
 done
-run fmt-chat -F pairs t.jsonl
+run fmt-chat -F triples t.jsonl
 is_status 2 'an unknown format is wrong usage'
 
 # options
@@ -141,7 +141,7 @@ printf '%s\n{"instruction":"a"}\n' "$good" >in; bad 'no output' 'in: record 2 (l
 printf '[%s,{"q":1}]' "$good" >in; bad 'unknown keys' 'in: record 2 (line 1): has none of the keys'
 printf '[%s,' "$good" >in; bad 'a cut array' 'in: record 2 (line 1): the file ends inside the array'
 printf '{"messages":[{"role":"user","content":"a"}]}' >in; bad 'nothing to train' 'in: record 1 (line 1): '
-printf '{"messages":[],"chosen":1,"rejected":2}' >in; bad 'a preference pair' 'in: record 1 (line 1): is a preference pair'
+printf '{"messages":[],"chosen":1,"rejected":2}' >in; bad 'an answer that is none' 'in: record 1 (line 1): "chosen" is not a list of messages'
 printf '%s\n{"text":"a"}\n' "$good" >in; bad 'raw text among conversations' 'in: record 2 (line 2): is raw text, but the first record was a conversation'
 two='"conversations":[{"from":"system","value":"s"},{"from":"human","value":"a"},{"from":"gpt","value":"b"}]'
 printf '{"system":"t",%s}' "$two" >in; bad 'two system texts' 'in: record 1 (line 1): has two system messages that differ'

@@ -258,7 +258,7 @@ printf '[%s,' "$good" >in; bad_batch 'a cut array' 'gen: in: record 2 (line 1): 
 printf '{"messages":[{"role":"assistant","content":"a"}]}' >in; bad_batch 'no question' 'gen: in: record 1 (line 1): '
 printf '{"prompt":""}' >in; bad_batch 'an empty prompt' 'gen: in: record 1 (line 1): the prompt is empty'
 printf '%s\n{"prompt":"%s"}' "$good" "$(fill 512)" >in; bad_batch 'a prompt without room' "gen: in: record 2 (line 2): the prompt's 512 tokens leave no room"
-printf '{"messages":[{"role":"user","content":"a"}],"chosen":1}' >in; bad_batch 'a preference pair' 'gen: in: record 1 (line 1): is a preference pair'
+printf '{"messages":[{"role":"user","content":"a"}],"chosen":1}' >in; bad_batch 'a preference pair' 'gen: in: record 1 (line 1): "chosen" is not a list of messages'
 : >in; bad_batch 'an empty file' 'gen: in: no records'
 fmt-chat -q -m m learn.jsonl >in; bad_batch 'a stream of samples' 'gen: in: line 1: holds samples, expected prompts'
 fmt-chat -q -m m --generation-prompt learn.jsonl | sed '$d' >in; bad_batch 'a stream without its end' 'gen: in: '

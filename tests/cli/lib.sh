@@ -128,17 +128,23 @@ example_files() {
             q = "What colour is the " thing[i] "?"; a = "It is " colour[i] "."
             alpaca = alpaca (i > 1 ? ",\n" : "") "{\"instruction\": \"" q "\", \"input\": \"\", \"output\": \"" a "\"}"
             sharegpt = sharegpt (i > 1 ? ",\n" : "") "{\"conversations\": [{\"from\": \"human\", \"value\": \"" q "\"}, {\"from\": \"gpt\", \"value\": \"" a "\"}]}"
+            pairs = pairs (i > 1 ? ",\n" : "") "{\"instruction\": \"" q "\", \"chosen\": \"" a "\", \"rejected\": \"I do not know.\"}"
+            kto = kto (i > 1 ? ",\n" : "") "{\"instruction\": \"" q "\", \"output\": \"" (i % 2 ? a : "No.") "\", \"label\": " (i % 2 ? "true" : "false") "}"
             print "{\"messages\": [{\"role\": \"user\", \"content\": \"" q "\"}, {\"role\": \"assistant\", \"content\": \"" a "\"}]}" >"messages.jsonl"
             print "{\"instruction\": \"" q "\"}" >"prompts.jsonl"
             print "{\"text\": \"The " thing[i] " is " colour[i] ".\"}" >"corpus.jsonl"
         }
         print "[" alpaca "]" >"alpaca.json"
         print "[" sharegpt "]" >"sharegpt.json"
+        print "[" pairs "]" >"pairs.json"
+        print "[" kto "]" >"kto.json"
     }'
     printf '%s' "{% for m in messages %}<{{ m.role }}>{{ m.content }}{{ eos_token }}{% endfor %}" >template.jinja
     has_tool fmt-chat && fmt-chat -q -m model alpaca.json >chat.jsonl || return 0
     has_tool tok-encode && tok-encode -q -m model -o train.tok chat.jsonl && tail -n 4 messages.jsonl |
         fmt-chat -q -m model | tok-encode -q -m model -o eval.tok || return 0
+    fmt-chat -q -m model pairs.json | tok-encode -q -m model -o pairs.tok
+    fmt-chat -q -m model kto.json | tok-encode -q -m model -o kto.tok
     has_tool lora-train && lora-train -q -m model -o adapter --steps 2 --rank 4 train.tok &&
         lora-train -q -m model -o adapter2 --steps 2 --rank 4 --seed 1 train.tok || return 0
     has_tool adapter-merge && adapter-merge -q -m model -o merged adapter

@@ -64,7 +64,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     struct chat_template *t = d.sample ? open_template(data, (size_t)(nul - data), &e) : NULL;
     for (int i = 0; t && i < 4; i++)
-        check_render(t, d.sample, &(struct chat_options){i < 3 ? (enum chat_train)i : CHAT_TRAIN_ALL, i == 3, i & 1 ? "s" : NULL, 86400});
+        check_render(t, d.sample, &(struct chat_options){.train = i < 3 ? (enum chat_train)i : CHAT_TRAIN_ALL, .generation_prompt = i == 3, .answer = i == 3 ? 0 : d.answer,
+                                                         .system = i & 1 ? "s" : NULL, .complete = true, .now = 86400});
     chat_template_close(t);
     chat_data_release(&d);
     json_decref(record);

@@ -137,14 +137,12 @@ static void test_prompts(void)
     asks("{\"instruction\":\"a\"}", "{\"messages\":[{\"role\":\"user\",\"content\":\"a\",\"instruction\":\"a\",\"input\":\"\"}]}", "an instruction alone");
     asks("{\"prompt\":\"a\"}", "[\"a\",null]", "a prompt alone");
     asks("{\"prompt\":[{\"role\":\"user\",\"content\":\"a\"}]}", "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}]} last", "a prompt of messages alone");
-    asks("{\"completion\":\"a\"}", "has none of the keys instruction, conversations, messages, prompt with completion, text", "no prompt");
+    asks("{\"completion\":\"a\"}", "has none of the keys instruction, conversations, messages, prompt with completion, chosen with rejected, text", "no prompt");
 }
 
 static void test_refused(void)
 {
-    SAYS("{\"question\":\"a\"}", "has none of the keys instruction, conversations, messages, prompt with completion, text");
-    SAYS("{\"conversations\":[],\"chosen\":{},\"rejected\":{}}", "is a preference pair (\"chosen\", \"rejected\"), not a sample of one conversation (-F trains on it as one)");
-    SAYS("{\"messages\":[],\"label\":true}", "is labelled as good or bad (\"label\"), which is not a sample to imitate (-F trains on it as one)");
+    SAYS("{\"question\":\"a\"}", "has none of the keys instruction, conversations, messages, prompt with completion, chosen with rejected, text");
 }
 
 /* The real files of the shared data: every record converts. */

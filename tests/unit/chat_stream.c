@@ -46,7 +46,7 @@ static int read_stream(const char *data, size_t len, enum chat_stream_kind kind,
     int k = s ? 1 : -1, count = 0;
     while (k == 1 && (k = chat_stream_next(s, &line, &n, &number, e)) == 1) {
         count++;
-        if (chat_sample_parse(line, n, &sample, e) < 0)
+        if (chat_sample_parse(line, n, CHAT_SAMPLES, &sample, e) < 0)
             k = -1;
     }
     chat_sample_release(&sample);
@@ -63,7 +63,7 @@ static void test_round_trip(void)
     const char *line;
     size_t len;
     int64_t number;
-    if (!ok(s && chat_stream_next(s, &line, &len, &number, &e) == 1 && chat_sample_parse(line, len, &p, &e) == 0, "a sample is read %s", e.text))
+    if (!ok(s && chat_stream_next(s, &line, &len, &number, &e) == 1 && chat_sample_parse(line, len, CHAT_SAMPLES, &p, &e) == 0, "a sample is read %s", e.text))
         return;
     is_str(chat_stream_header(s)->template_name, "chatml", "name of the template");
     is_str(chat_stream_header(s)->template_hash, hash_a, "its hash");
@@ -144,16 +144,18 @@ static void test_headers(void)
     refuse_header("[1]\n", "not a chat stream");
     refuse_header("hello\n", "not a chat stream");
     refuse_header("{\"chat_stream\":2}\n", "version 2, this program reads version 1");
-    refuse_header("{\"chat_stream\":1,\"kind\":\"pairs\"}\n", "\"kind\"");
+    refuse_header("{\"chat_stream\":1,\"kind\":\"triples\"}\n", "\"kind\"");
     refuse_header("{\"chat_stream\":1,\"kind\":\"samples\",\"template\":{\"name\":\"x\"},\"options\":{}}\n", "\"sha256\"");
     refuse_header("{\"chat_stream\":1,\"kind\":\"samples\",\"template\":null}\n", "\"options\"");
+    refuse_header("{\"chat_stream\":1,\"kind\":\"pairs\"}\n", "holds pairs (fmt-chat -F pairs), expected samples");
+    refuse_header("{\"chat_stream\":1,\"kind\":\"labelled\"}\n", "holds labelled samples (fmt-chat -F kto), expected samples");
 }
 
 static void refuse_sample(const char *line, const char *want)
 {
     struct chat_sample s = {0};
     struct err e = ERR_INIT;
-    if (!ok(chat_sample_parse(line, strlen(line), &s, &e) < 0 && strstr(e.text, want), "sample refused: %s", e.text))
+    if (!ok(chat_sample_parse(line, strlen(line), CHAT_SAMPLES, &s, &e) < 0 && strstr(e.text, want), "sample refused: %s", e.text))
         printf("# %s\n", line);
     chat_sample_release(&s);
 }
@@ -176,18 +178,74 @@ static void test_samples(void)
     struct chat_sample s = {0};
     struct err e = ERR_INIT;
     const char *line = " { \"sample\" : [ \"a\" , 7 ] , \"spans\" : [ [ \"td\" , \"\\u00e9\\ud83d\\ude00\\/\\n\" ] ] } ";
-    ok(chat_sample_parse(line, strlen(line), &s, &e) == 0, "spaces and escapes are fine %s", e.text);
+    ok(chat_sample_parse(line, strlen(line), CHAT_SAMPLES, &s, &e) == 0, "spaces and escapes are fine %s", e.text);
     is_str(buf_str(&s.text), "\xC3\xA9\xF0\x9F\x98\x80/\n", "escapes");
     chat_sample_release(&s);
 }
 
-/* The worked example of the page is a chat stream: its lines that begin with a brace. */
+/* Writes a pair or a labelled sample, reads it again. */
+static void test_answers(enum chat_stream_kind kind)
+{
+    struct buf b = BUF_INIT;
+    struct chat_sample s = {0};
+    struct err e = ERR_INIT;
+    chat_sample_begin(&b, "p.json", 7);
+    chat_sample_span(&b, "ask", 3, false, true);
+    chat_sample_answer(&b, kind == CHAT_PAIRS ? "chosen" : "completion");
+    chat_sample_span(&b, "yes", 3, true, true);
+    chat_sample_span(&b, "<end>", 5, true, false);
+    if (kind == CHAT_PAIRS) {
+        chat_sample_answer(&b, "rejected");
+        chat_sample_span(&b, "no", 2, true, true);
+        chat_sample_end(&b);
+    } else {
+        chat_sample_end_label(&b, true);
+    }
+    ok(chat_sample_parse(b.data, b.len, kind, &s, &e) == 0, "%s: read again %s", chat_stream_kind_name(kind), e.text);
+    is_str(buf_str(&s.text), kind == CHAT_PAIRS ? "askyes<end>no" : "askyes<end>", "the text");
+    ok(s.n_prompt == 1 && s.n_chosen == 2 && s.n_parts == (kind == CHAT_PAIRS ? 4 : 3) && s.label == (kind == CHAT_LABELLED), "the parts");
+    ok(chat_sample_parse(b.data, b.len, CHAT_SAMPLES, &s, &e) < 0 && strstr(e.text, "expected the end of the sample"), "no sample: %s", e.text);
+    ok(!s.n_prompt && !s.label, "nothing is left of the one before");
+    buf_release(&b);
+    chat_sample_release(&s);
+}
+
+static void refuse_answers(enum chat_stream_kind kind, const char *rest, const char *want)
+{
+    struct chat_sample s = {0};
+    struct err e = ERR_INIT;
+    char *line = mem_printf("{\"sample\":[\"f\",1],\"spans\":%s", rest);
+    ok(chat_sample_parse(line, strlen(line), kind, &s, &e) < 0 && strstr(e.text, want), "%s refused: %s", chat_stream_kind_name(kind), e.text);
+    chat_sample_release(&s);
+    free(line);
+}
+
+static void test_bad_answers(void)
+{
+    refuse_answers(CHAT_PAIRS, "[[\"\",\"a\"]]}", "expected the key \"chosen\"");
+    refuse_answers(CHAT_PAIRS, "[[\"\",\"a\"]],\"chosen\":[[\"t\",\"b\"]]}", "expected the key \"rejected\"");
+    refuse_answers(CHAT_PAIRS, "[[\"t\",\"a\"]],\"chosen\":[[\"t\",\"b\"]],\"rejected\":[[\"t\",\"c\"]]}", "a span of the prompt is trained");
+    refuse_answers(CHAT_PAIRS, "[[\"\",\"a\"]],\"chosen\":7,\"rejected\":[]}", "expected a list of spans");
+    refuse_answers(CHAT_PAIRS, "[[\"\",\"a\"]],\"chosen\":[[\"t\",\"\xC3\"]],\"rejected\":[[\"t\",\"\xA9\"]]}", "invalid UTF-8 at byte 2 of the text");
+    refuse_answers(CHAT_LABELLED, "[[\"\",\"a\"]],\"completion\":[[\"t\",\"b\"]]}", "expected the key \"label\", true or false");
+    refuse_answers(CHAT_LABELLED, "[[\"\",\"a\"]],\"completion\":[[\"t\",\"b\"]],\"label\":1}", "expected the key \"label\", true or false");
+    refuse_answers(CHAT_LABELLED, "[[\"\",\"a\"]],\"chosen\":[[\"t\",\"b\"]],\"label\":true}", "expected the key \"completion\"");
+}
+
+/* The worked examples of the page: its lines that begin with a brace are a stream, a pair and a labelled sample. */
 static void test_page(void)
 {
     struct buf b = BUF_INIT;
     char line[1000];
     FILE *page = fopen("man/chat-stream.5", "r");
-    while (page && fgets(line, sizeof line, page)) {
+    struct err e = ERR_INIT;
+    struct chat_sample s = {0};
+    size_t stream = 0;
+    for (int n = 0; page && fgets(line, sizeof line, page); n += line[0] == '{') {
+        if (line[0] == '{' && n == 3)
+            stream = b.len;
+        if (line[0] == '{' && n >= 3)
+            ok(chat_sample_parse(line, strlen(line), n == 3 ? CHAT_PAIRS : CHAT_LABELLED, &s, &e) == 0, "answers of the page %s", e.text);
         for (char *p = line; line[0] == '{' && *p; p++) {
             buf_add_char(&b, *p);
             p += p[0] == '\\' && p[1] == 'e'; /* roff writes a backslash so */
@@ -195,11 +253,11 @@ static void test_page(void)
     }
     if (page)
         fclose(page);
-    struct err e;
-    is_int(read_stream(buf_str(&b), b.len, CHAT_SAMPLES, &e), 1, "the worked example of the page is a stream");
+    is_int(read_stream(buf_str(&b), stream, CHAT_SAMPLES, &e), 1, "the worked example of the page is a stream");
     if (e.set)
         printf("# %s\n", e.text);
     buf_release(&b);
+    chat_sample_release(&s);
 }
 
 int main(int argc, char **argv)
@@ -216,6 +274,9 @@ int main(int argc, char **argv)
     test_kinds();
     test_headers();
     test_samples();
+    test_answers(CHAT_PAIRS);
+    test_answers(CHAT_LABELLED);
+    test_bad_answers();
     test_page();
     return tap_end();
 }
