@@ -10,6 +10,7 @@ enum {
     VERSION_CHAT_STREAM = 1, /* chat-stream(5) */
     VERSION_TOKEN_FILE = 1,  /* token-file(5) */
     VERSION_CHECKPOINT = 1,  /* checkpoint(5) */
+    VERSION_REF_LOGPROBS = 1, /* ref-logprobs(5) */
 };
 
 #endif

@@ -69,6 +69,10 @@ const struct adapter_module *adapter_find(const struct adapter *a, const char *m
  * module of the base that the configuration targets. `tied`: lm_head is the embedding when it has no tensor of its own. */
 int adapter_check_base(const struct adapter *a, const struct model_folder *base, bool tied, struct err *e) MUST_CHECK;
 
+/* Identity of what the adapter does: SHA-256 over its modules (name, rank, scale, A, B) and extras, by name. Independent of the file's metadata and
+ * of the path. */
+void adapter_hash(const struct adapter *a, char hex[SHA256_HEX]);
+
 int adapter_config_parse(struct adapter_config *c, const char *json, size_t len, const char *name, struct err *e) MUST_CHECK;
 void adapter_config_release(struct adapter_config *c);
 /* Is this module targeted (1, 0), and with which rank and scale? (PEFT check_target_module_exists, get_pattern_key) -1: bad regex */

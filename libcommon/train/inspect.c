@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "format/checkpoint.h"
+#include "format/ref_layout.h"
 #include "format/token_layout.h"
 #include "text/chat_stream.h"
 #include "train/inspect_impl.h"
@@ -137,16 +138,17 @@ static int inspect_file(json_t *to, const char *path, bool verify, struct err *e
     if (file_map(&m, path, e) < 0)
         return -1;
     bool token = m.size >= 8 && !memcmp(m.data, TOKEN_MAGIC, 8);
+    bool reference = m.size >= 8 && !memcmp(m.data, REF_MAGIC, 8);
     bool chat = m.size >= strlen(CHAT_STREAM_START) && !memcmp(m.data, CHAT_STREAM_START, strlen(CHAT_STREAM_START));
     bool packed = m.size >= 4 && !memcmp(m.data, zstd, 4);
     bool tensors = n > suffix && !strcmp(path + n - suffix, ".safetensors");
     file_unmap(&m);
-    const char *kind = token ? "token file" : chat || packed ? "chat stream" : tensors ? "safetensors" : NULL;
+    const char *kind = token ? "token file" : reference ? "reference log-probabilities" : chat || packed ? "chat stream" : tensors ? "safetensors" : NULL;
     if (!kind)
-        return err_set(e, "%s: neither a token file nor a chat stream nor safetensors", path);
+        return err_set(e, "%s: neither a token file nor reference log-probabilities nor a chat stream nor safetensors", path);
     json_object_set_new(to, "kind", json_string(kind));
-    if (token)
-        return inspect_token_file(to, path, verify, e);
+    if (token || reference)
+        return token ? inspect_token_file(to, path, verify, e) : inspect_reference(to, path, verify, e);
     return chat || packed ? inspect_chat_stream(to, path, verify, e) : inspect_tensors(to, path, verify, e);
 }
 

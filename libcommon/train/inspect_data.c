@@ -1,6 +1,7 @@
-/* Descriptions of token files and chat streams. Reading them checks them. */
+/* Descriptions of token files, reference log-probabilities and chat streams. Reading them checks them. */
 #include <string.h>
 
+#include "format/ref_logprobs.h"
 #include "format/token_file.h"
 #include "text/chat_stream.h"
 #include "train/inspect_impl.h"
@@ -58,6 +59,46 @@ int inspect_token_file(json_t *to, const char *path, bool verify, struct err *e)
     if (verify)
         inspect_add_verified(to, true, (int64_t)t->map.size, "every record, the counts and the checksum agree");
     token_file_close(t);
+    return 0;
+}
+
+int inspect_reference(json_t *to, const char *path, bool verify, struct err *e)
+{
+    struct ref_logprobs *r = ref_logprobs_open(path, e);
+    double sums[2] = {0}, n;
+    int64_t values[2] = {0};
+    if (!r)
+        return -1;
+    for (int64_t i = 0; i < r->n_samples; i++)
+        for (int k = 0; k < 2; k++) {
+            struct ref_answer y = ref_logprobs_answer(r, i, k);
+            double sum, rest;
+            ref_answer_sum(&y, y.n, &sum, &rest);
+            sums[k] += sum;
+            values[k] += y.n;
+        }
+    bool pairs = r->kind == TOKEN_KIND_PAIRS;
+    const char *const names[] = {pairs ? "chosen" : "completion", pairs ? "rejected" : "mismatched"};
+    json_object_set_new(to, "holds", json_string(token_kind_name(r->kind)));
+    json_object_set_new(to, pairs ? "pairs" : "samples", json_integer(r->n_samples));
+    for (int k = 0; k < 2; k++)
+        if (values[k]) {
+            char key[40];
+            n = (double)values[k];
+            snprintf(key, sizeof key, "%s_tokens", names[k]);
+            json_object_set_new(to, key, json_integer(values[k]));
+            snprintf(key, sizeof key, "%s_logp_per_token", names[k]);
+            json_object_set_new(to, key, json_real(sums[k] / n));
+        }
+    json_object_set_new(to, "arithmetic", json_string(r->provenance.arithmetic));
+    json_object_set_new(to, "tool", json_string(r->tool));
+    add_hash(to, "model", r->provenance.model);
+    add_hash(to, "adapter", r->provenance.adapter);
+    add_hash(to, "data", r->provenance.data);
+    add_hash(to, "hash", r->hash);
+    if (verify)
+        inspect_add_verified(to, true, (int64_t)r->map.size, "every record, the counts and the checksum agree");
+    ref_logprobs_close(r);
     return 0;
 }
 

@@ -9,6 +9,7 @@ int inspect_model(json_t *to, const char *dir, bool verify, struct err *e) MUST_
 int inspect_adapter(json_t *to, const char *dir, bool verify, struct err *e) MUST_CHECK;
 int inspect_tensors(json_t *to, const char *path, bool verify, struct err *e) MUST_CHECK;
 int inspect_token_file(json_t *to, const char *path, bool verify, struct err *e) MUST_CHECK;
+int inspect_reference(json_t *to, const char *path, bool verify, struct err *e) MUST_CHECK;
 int inspect_chat_stream(json_t *to, const char *path, bool verify, struct err *e) MUST_CHECK;
 
 /* "provenance": the record that these files carry, when they do. */

@@ -12,11 +12,13 @@ static struct preference_point log_odds_of(double x)
     return (struct preference_point){x - rest, certain ? 0 : -1 / expm1(x)};
 }
 
+#define REWARD_EXPONENT_CAP 300.0 /* e^300 can still be multiplied with beta and its like */
+
 /* AlphaPO (Gupta et al. 2025, arXiv 2501.03884, eq. 6): (1 - p^-alpha) / alpha for p = e^x. */
 static struct preference_point alpha_reward(double x, double alpha)
 {
-    if (-alpha * x > PREFERENCE_EXPONENT_CAP)
-        return (struct preference_point){-expm1(PREFERENCE_EXPONENT_CAP) / alpha, 0};
+    if (-alpha * x > REWARD_EXPONENT_CAP)
+        return (struct preference_point){-expm1(REWARD_EXPONENT_CAP) / alpha, 0};
     return (struct preference_point){-expm1(-alpha * x) / alpha, exp(-alpha * x)};
 }
 

@@ -153,7 +153,7 @@ run ckpt-info empty
 has err 'holds no model.safetensors' 'an empty folder'
 echo hello >text
 run ckpt-info text
-has err 'neither a token file nor a chat stream' 'another file'
+has err 'neither a token file nor reference log-probabilities nor a chat stream' 'another file'
 run ckpt-info
 is_status 2 'no path is wrong usage'
 run ckpt-info model adapter

@@ -12,7 +12,7 @@
 #include "format/token_file.h"
 #include "format/token_layout.h"
 #include "tests/unit/tap.h"
-#include "tests/unit/token_page.h"
+#include "tests/unit/page_listing.h"
 
 static const char input_hash[] = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"; /* of "abc" */
 
@@ -246,7 +246,7 @@ static void test_writer(void)
 static void test_page(void)
 {
     struct buf b = BUF_INIT;
-    read_page_listing(1, &b);
+    read_page_listing("man/token-file.5", 1, &b);
     struct err e = ERR_INIT;
     struct token_file *t = token_file_parse(buf_str(&b), b.len, "token-file.5", &e);
     if (!ok(t != NULL, "the worked example of the page opens %s", e.text))

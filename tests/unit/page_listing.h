@@ -1,6 +1,6 @@
-/* The hexadecimal listings of token-file(5). */
-#ifndef TESTS_TOKEN_PAGE_H
-#define TESTS_TOKEN_PAGE_H
+/* The hexadecimal listings of pages about formats. */
+#ifndef TESTS_PAGE_LISTING_H
+#define TESTS_PAGE_LISTING_H
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,9 +9,9 @@
 #include "base/buf.h"
 
 /* The bytes of listing number `which`, from 1. A listing is lines that begin with an 8-digit offset, the first with offset 0. */
-static void read_page_listing(int which, struct buf *out)
+static void read_page_listing(const char *path, int which, struct buf *out)
 {
-    FILE *page = fopen("man/token-file.5", "r");
+    FILE *page = fopen(path, "r");
     char line[200];
     while (page && fgets(line, sizeof line, page)) {
         if (strspn(line, "0123456789abcdef") != 8 || line[8] != ' ')
