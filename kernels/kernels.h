@@ -172,9 +172,15 @@ struct kernels {
      * is summed in a fixed order. */
     void (*cross_entropy)(float *loss, float *logits, const int32_t *targets, float grad_scale, int64_t n, int64_t v);
 
+    /* Of each row of logits (N, V) and p = softmax of it: the mean of the logits, the entropy -sum p log p, and sum p^2. (N) each,
+     * NULL: not wanted. */
+    void (*row_stats)(float *mean, float *entropy, float *squares, const float *logits, int64_t n, int64_t v);
+
     /* x += y; x *= s; y = x elementwise over count */
     void (*add)(float *x, const float *y, int64_t count);
     void (*scale)(float *x, float s, int64_t count);
+    /* x (n, c): row i *= s[i] */
+    void (*scale_rows)(float *x, const float *s, int64_t n, int64_t c);
 
     /* y = x * keep(i) / (1 - p), keep from Philox draw (row0 * c + i) of (seed, stream); y may alias x */
     void (*dropout)(float *y, const float *x, float p, uint64_t seed, uint64_t stream, int64_t row0, int64_t n, int64_t c);

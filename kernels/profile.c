@@ -55,16 +55,24 @@ static void matmul(const struct matmul *list, int n)
     count(list->cuts ? MATMUL_SUMS : list->m <= MATMUL_FEW_ROWS ? MATMUL_FEW : MATMUL, began, flops, bytes);
 }
 
-/* Pairs of a query and a key that it sees. */
-static double seen(const struct attention *a, const struct attention_seq *s)
+static double seen_by(int64_t window, int64_t q_len, int64_t k_len)
 {
-    double pairs = (double)s->q_len * (double)(s->k_len - s->q_len) + (double)s->q_len * (double)(s->q_len + 1) / 2;
-    if (a->window > 0 && s->k_len > a->window) {
-        double first = (double)(s->k_len - s->q_len), hidden = first - (double)a->window; /* keys that the first query does not see, but for its own */
-        double last = (double)s->k_len - (double)a->window;
-        pairs -= hidden >= 0 ? (double)s->q_len * (hidden + 1 + last) / 2 : last * (last + 1) / 2;
+    double pairs = (double)q_len * (double)(k_len - q_len) + (double)q_len * (double)(q_len + 1) / 2;
+    if (window > 0 && k_len > window) {
+        double first = (double)(k_len - q_len), hidden = first - (double)window; /* keys that the first query does not see, but for its own */
+        double last = (double)k_len - (double)window;
+        pairs -= hidden >= 0 ? (double)q_len * (hidden + 1 + last) / 2 : last * (last + 1) / 2;
     }
     return pairs;
+}
+
+/* Pairs of a query and a key that it sees; the second branch of a fork goes on behind the keys before it. */
+static double seen(const struct attention *a, const struct attention_seq *s)
+{
+    if (!s->fork_end)
+        return seen_by(a->window, s->q_len, s->k_len);
+    int64_t behind = s->k_len - s->fork_end;
+    return seen_by(a->window, s->fork_end, s->fork_end) + seen_by(a->window, behind, s->fork_at + behind);
 }
 
 static void cost_of_attention(const struct attention *a, int products, double *flops, double *bytes)
@@ -171,6 +179,13 @@ static void cross_entropy(float *loss, float *logits, const int32_t *targets, fl
     count(CROSS_ENTROPY, began, (grad_scale != 0 ? 5.0 : 3.0) * (double)(n * v), floats(n * v, grad_scale != 0 ? 2 : 1));
 }
 
+static void row_stats(float *mean, float *entropy, float *squares, const float *logits, int64_t n, int64_t v)
+{
+    double began = now();
+    p.of.row_stats(mean, entropy, squares, logits, n, v);
+    count(CROSS_ENTROPY, began, 7.0 * (double)(n * v), floats(n * v, 1));
+}
+
 /* ---- elements ---- */
 
 static void add(float *x, const float *y, int64_t n)
@@ -185,6 +200,13 @@ static void scale(float *x, float s, int64_t n)
     double began = now();
     p.of.scale(x, s, n);
     count(ADD, began, (double)n, floats(n, 2));
+}
+
+static void scale_rows(float *x, const float *s, int64_t n, int64_t c)
+{
+    double began = now();
+    p.of.scale_rows(x, s, n, c);
+    count(ADD, began, (double)(n * c), floats(n * c, 2));
 }
 
 static void dropout(float *y, const float *x, float rate, uint64_t seed, uint64_t stream, int64_t row0, int64_t n, int64_t c)
@@ -262,8 +284,10 @@ const struct kernels *kernels_profile(const struct kernels *k)
     p.table.embedding = embedding;
     p.table.embedding_backward = embedding_backward;
     p.table.cross_entropy = cross_entropy;
+    p.table.row_stats = row_stats;
     p.table.add = add;
     p.table.scale = scale;
+    p.table.scale_rows = scale_rows;
     p.table.dropout = dropout;
     p.table.sum_squares = sum_squares;
     p.table.adamw = adamw;

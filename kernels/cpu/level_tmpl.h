@@ -82,5 +82,6 @@ void ISA(cpu_fill)(struct kernels *k)
     k->dropout = ISA(dropout);
     k->adamw = ISA(adamw);
     k->cross_entropy = ISA(cross_entropy);
+    k->row_stats = ISA(row_stats);
     k->sum_squares = ISA(sum_squares);
 }

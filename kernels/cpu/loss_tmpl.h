@@ -71,6 +71,51 @@ static void ISA(cross_entropy)(float *loss, float *logits, const int32_t *target
         loss_row(loss + i, logits + i * v, targets[i], grad_scale, v);
 }
 
+/* Sums over a row: z, e, e (z - top), e^2, where e = exp(z - top). */
+struct row_sums {
+    double plain, exp, weighted, squares;
+};
+
+static struct row_sums row_sums_of(const float *z, int64_t v)
+{
+    struct row_sums s = {0};
+    float top = row_top(z, v), tail[VL];
+    for (int64_t b = 0; b < v; b += LOSS_BLOCK) {
+        int64_t end = min_i64(b + LOSS_BLOCK, v);
+        vf plain = v_set(0), sum = v_set(0), weighted = v_set(0), squares = v_set(0);
+        for (int64_t j = b; j < end; j += VL) {
+            int lanes = lanes_left(end, j);
+            vf x = v_load_n(z + j, lanes);
+            plain = v_add(plain, x);
+            if (lanes < VL) { /* lanes past the row's end count nothing */
+                for (int i = 0; i < VL; i++)
+                    tail[i] = i < lanes ? z[j + i] : -INFINITY;
+                x = v_load(tail);
+            }
+            vf d = v_max(v_set(-200), v_sub(x, v_set(top))), e = v_exp(d); /* e is 0 there, and so is e d */
+            sum = v_add(sum, e);
+            weighted = v_fma(e, d, weighted);
+            squares = v_fma(e, e, squares);
+        }
+        s.plain += v_sum(plain), s.exp += v_sum(sum), s.weighted += v_sum(weighted), s.squares += v_sum(squares);
+    }
+    return s;
+}
+
+static void ISA(row_stats)(float *mean, float *entropy, float *squares, const float *logits, int64_t n, int64_t v)
+{
+#pragma omp parallel for schedule(dynamic) if (n * v > FEW_ELEMENTS)
+    for (int64_t i = 0; i < n; i++) {
+        struct row_sums s = row_sums_of(logits + i * v, v);
+        if (mean)
+            mean[i] = (float)(s.plain / (double)v);
+        if (entropy)
+            entropy[i] = (float)(log(s.exp) - s.weighted / s.exp);
+        if (squares)
+            squares[i] = (float)(s.squares / (s.exp * s.exp));
+    }
+}
+
 /* In double, blocks of CHUNK summed in order; within a block four sums side by side. */
 static double ISA(sum_squares)(const float *x, int64_t count)
 {

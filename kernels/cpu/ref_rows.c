@@ -141,6 +141,14 @@ static void scale_ref(float *x, float s, int64_t count)
         x[i] *= s;
 }
 
+static void scale_rows_ref(float *x, const float *s, int64_t n, int64_t c)
+{
+#pragma omp parallel for
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < c; j++)
+            x[i * c + j] *= s[i];
+}
+
 static void dropout_ref(float *y, const float *x, float p, uint64_t seed, uint64_t stream, int64_t row0, int64_t n, int64_t c)
 {
     struct rng r = {seed, stream};
@@ -181,6 +189,7 @@ void ref_fill_rows(struct kernels *k)
     k->embedding_backward = embedding_backward_ref;
     k->add = add_ref;
     k->scale = scale_ref;
+    k->scale_rows = scale_rows_ref;
     k->dropout = dropout_ref;
     k->gather_rows = gather_rows_ref;
     k->scatter_rows = scatter_rows_ref;

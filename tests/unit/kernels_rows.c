@@ -389,6 +389,54 @@ static bool loss_agrees(const struct level *l, int64_t n, int64_t v, float grad_
     return settle(loss, loss_naive, loss_truth, n, "loss") && good;
 }
 
+static bool stats_agree(const struct level *l, int64_t n, int64_t v)
+{
+    float *z = block_new(n * v, 1), *got[3], *naive[3];
+    double *truth[3];
+    for (int64_t i = 0; i < n * v; i++)
+        z[i] = i % 17 == 5 ? -400 : 12 * z[i]; /* some with no probability at all */
+    for (int k = 0; k < 3; k++)
+        got[k] = block_new(n, 2), naive[k] = block_new(n, 2), truth[k] = zeros(n);
+    for (int64_t i = 0; i < n; i++) {
+        double sum = 0;
+        for (int64_t j = 0; j < v; j++)
+            sum += exp(z[i * v + j]);
+        for (int64_t j = 0; j < v; j++) {
+            double p = exp(z[i * v + j]) / sum;
+            truth[0][i] += z[i * v + j] / (double)v;
+            truth[1][i] -= p > 0 ? p * log(p) : 0;
+            truth[2][i] += p * p;
+        }
+    }
+    l->k.row_stats(got[0], got[1], got[2], z, n, v);
+    spec.row_stats(naive[0], naive[1], naive[2], z, n, v);
+    float alone[2] = {7, 7};
+    if (n)
+        l->k.row_stats(NULL, alone, NULL, z, 1, v);
+    bool good = !n || (alone[0] == got[1][0] && alone[1] == 7);
+    good = settle(got[0], naive[0], truth[0], n, "mean") && good;
+    good = settle(got[1], naive[1], truth[1], n, "entropy") && good;
+    good = settle(got[2], naive[2], truth[2], n, "squares") && good;
+    block_free(z);
+    return good;
+}
+
+static void test_stats(const struct level *l)
+{
+    int bad = 0;
+    for (int i = 0; i < N_WIDTHS; i++)
+        bad += !stats_agree(l, 13, widths[i]);
+    bad += !stats_agree(l, 2, 50001) + !stats_agree(l, 0, 5);
+    ok(bad == 0, "row_stats %s", l->name);
+}
+
+static void test_scale_rows(void)
+{
+    float x[] = {1, 2, 3, 4, 5, 6}, s[] = {-2, 0.5f};
+    spec.scale_rows(x, s, 2, 3);
+    ok(x[0] == -2 && x[1] == -4 && x[2] == -6 && x[3] == 2 && x[4] == 2.5f && x[5] == 3, "scale_rows");
+}
+
 static void test_loss(const struct level *l)
 {
     int bad = 0;
@@ -437,6 +485,7 @@ int main(void)
     test_swiglu_formula();
     test_adamw_vectors();
     test_gather();
+    test_scale_rows();
     for (int i = 0; i < n_levels; i++) {
         const struct level *l = &levels[i];
         test_norm(l);
@@ -444,6 +493,7 @@ int main(void)
         test_tables(l);
         test_elements(l);
         test_loss(l);
+        test_stats(l);
         test_threads(l);
     }
     return tap_end();

@@ -41,6 +41,15 @@ static void test_attention(void)
                 bad += profile_flops() - before != 4.0 * H * D * pairs;
             }
     ok(bad == 0, "attention counts the pairs that see each other");
+    struct attention_seq s = {.q_len = ROWS, .k = k, .v = v, .k_len = ROWS, .fork_at = 10, .fork_end = 24};
+    struct attention a = {1, &s, q, out, lse, H * D, D, H * D, H, 1, D, 13, 0.3f, 0, NULL, NULL};
+    double before = profile_flops(), pairs = 0;
+    measured->attention(&a);
+    for (int i = 0; i < ROWS; i++) {
+        int at = i < 24 ? i : i - 14;
+        pairs += at < 12 ? at + 1 : 13;
+    }
+    ok(profile_flops() - before == 4.0 * H * D * pairs, "also behind a fork");
     block_free(q), block_free(k), block_free(v), block_free(out);
 }
 
