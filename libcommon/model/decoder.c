@@ -45,6 +45,7 @@ void decoder_free(struct decoder *d)
     free(d->seq);
     free(d->inv);
     free(d->host_cos_sin);
+    free(d->weight);
     free(d);
 }
 
@@ -175,6 +176,12 @@ static int check_batch(const struct decoder *d, const struct batch *b, struct er
     for (int s = 0; s < b->n_seq; s++)
         if (b->start[s + 1] <= b->start[s])
             return err_set(e, "batch: sample %d: found no rows, expected at least one", s);
+    for (int s = 0; s < b->n_seq && b->forks; s++) {
+        const struct batch_fork *f = &b->forks[s];
+        if ((f->at || f->end) && (f->at < 0 || f->end <= f->at || f->end >= b->start[s + 1] - b->start[s]))
+            return err_set(e, "batch: sample %d: found a fork from row %lld to %lld, which its %lld rows do not hold", s, (long long)f->at, (long long)f->end,
+                           (long long)(b->start[s + 1] - b->start[s]));
+    }
     for (int64_t i = 0; i < b->n; i++) {
         if (b->ids[i] < 0 || b->ids[i] >= d->m->config.vocab)
             return err_set(e, "batch: row %lld: found token %d, expected 0 to %lld", (long long)i, b->ids[i],
@@ -186,7 +193,12 @@ static int check_batch(const struct decoder *d, const struct batch *b, struct er
     return 0;
 }
 
-/* Row i of the table rotates row i of the batch, so that each sample can have frequencies of its own. */
+static struct batch_fork fork_of(const struct batch *b, int s)
+{
+    return b->forks ? b->forks[s] : (struct batch_fork){0, 0};
+}
+
+/* Row i of the table rotates row i of the batch, so that each sample can have frequencies of its own: of a fork those of the longer branch. */
 static void fill_rotation(struct decoder *d)
 {
     const struct model_config *c = &d->m->config;
@@ -200,10 +212,12 @@ static void fill_rotation(struct decoder *d)
         pos[i] = (int32_t)i;
     for (int s = 0; s < b->n_seq; s++) {
         int64_t first = b->start[s], len = b->start[s + 1] - first;
-        float scaling = rope_frequencies(d->inv, c, len);
+        struct batch_fork f = fork_of(b, s);
+        int64_t back = f.end - f.at, behind = len - back;
+        float scaling = rope_frequencies(d->inv, c, !f.end ? len : behind > f.end ? behind : f.end);
 #pragma omp parallel for
         for (int64_t i = 0; i < len; i++)
-            rope_fill(d->host_cos_sin + (first + i) * dim, d->inv, dim, scaling, i);
+            rope_fill(d->host_cos_sin + (first + i) * dim, d->inv, dim, scaling, i < f.end || !f.end ? i : i - back);
     }
     d->m->k->copy_in(d->cos_sin, d->host_cos_sin, (size_t)(d->n * dim) * sizeof *d->cos_sin);
     d->m->k->copy_in(d->pos, pos, (size_t)d->n * sizeof *pos);
@@ -227,9 +241,11 @@ static int begin(struct decoder *d, const struct batch *b, bool dropout, uint64_
     p->cuts = b->start;
     p->n_cuts = b->n_seq;
     p->rows = NULL;
-    for (int s = 0; s < b->n_seq; s++)
-        d->seq[s] = (struct attention_seq){
-            .q_row = b->start[s], .q_len = b->start[s + 1] - b->start[s], .k_len = b->start[s + 1] - b->start[s]};
+    for (int s = 0; s < b->n_seq; s++) {
+        int64_t len = b->start[s + 1] - b->start[s];
+        struct batch_fork f = fork_of(b, s);
+        d->seq[s] = (struct attention_seq){.q_row = b->start[s], .q_len = len, .k_len = len, .fork_at = f.at, .fork_end = f.end};
+    }
     fill_rotation(d);
     m->k->copy_in(d->ids, b->ids, (size_t)b->n * sizeof *b->ids);
     return 0;
@@ -313,18 +329,69 @@ int decoder_forward_backward(struct decoder *d, const struct batch *b, float gra
         return err_set(e, "decoder: planned for evaluation, expected one planned for training");
     if (begin(d, b, true, seed, step, e))
         return -1;
-    if (!forward(d) || !head_loss(d, grad_scale, r, NULL) || (grad_scale != 0 && r->trained && decoder_trains_body(d) && !backward(d)))
+    if (!forward(d) || !head_loss(d, grad_scale, NULL, r, NULL) || (grad_scale != 0 && r->trained && decoder_trains_body(d) && !backward(d)))
+        *r = (struct decoder_result){.stopped = true};
+    return 0;
+}
+
+/* The gradient of the last layer's output is there for weights of 1: each row's is brought to its own. */
+static void weigh_rows(struct decoder *d)
+{
+    const struct kernels *k = d->m->k;
+    k->copy_in(d->work.dn, d->weight, (size_t)d->batch->n * sizeof *d->weight);
+    k->scale_rows(d->work.dx, d->work.dn, d->batch->n, d->m->config.hidden);
+}
+
+/* False: stopped. *code: what weigh returned. */
+static bool weighed(struct decoder *d, const struct decoder_rows *rows, decoder_weigh *weigh, void *arg, struct decoder_result *r, int *code, struct err *e)
+{
+    bool once = weigh && !head_trains(d);
+    if (!forward(d) || !head_loss(d, once ? 1 : 0, NULL, r, rows))
+        return false;
+    if (!weigh)
+        return true;
+    memset(d->weight, 0, (size_t)d->batch->n * sizeof *d->weight);
+    *code = weigh(arg, d->batch, rows, d->weight, e);
+    if (*code || !r->trained)
+        return true;
+    struct decoder_result again;
+    if (!once && !head_loss(d, 1, d->weight, &again, NULL))
+        return false;
+    if (!decoder_trains_body(d))
+        return true;
+    if (once)
+        weigh_rows(d);
+    return backward(d);
+}
+
+int decoder_weighed(struct decoder *d, const struct batch *b, const struct decoder_rows *rows, decoder_weigh *weigh, void *arg, uint64_t seed,
+                    int64_t step, struct decoder_result *r, struct err *e)
+{
+    int code = 0;
+    if (weigh && !d->backward)
+        return err_set(e, "decoder: planned for evaluation, expected one planned for training");
+    if (begin(d, b, true, seed, step, e))
+        return -1;
+    if (!d->weight)
+        d->weight = mem_array(NULL, (size_t)d->rows, sizeof *d->weight);
+    if (!weighed(d, rows, weigh, arg, r, &code, e))
+        *r = (struct decoder_result){.stopped = true};
+    return code;
+}
+
+int decoder_measure(struct decoder *d, const struct batch *b, const struct decoder_rows *rows, struct decoder_result *r, struct err *e)
+{
+    if (begin(d, b, false, 0, 0, e))
+        return -1;
+    if (!forward(d) || !head_loss(d, 0, NULL, r, rows))
         *r = (struct decoder_result){.stopped = true};
     return 0;
 }
 
 int decoder_loss(struct decoder *d, const struct batch *b, struct decoder_result *r, float *per_row, struct err *e)
 {
-    if (begin(d, b, false, 0, 0, e))
-        return -1;
-    if (!forward(d) || !head_loss(d, 0, r, per_row))
-        *r = (struct decoder_result){.stopped = true};
-    return 0;
+    const struct decoder_rows rows = {.loss = per_row};
+    return decoder_measure(d, b, &rows, r, e);
 }
 
 int decoder_forward(struct decoder *d, const struct batch *b, struct err *e)

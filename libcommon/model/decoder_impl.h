@@ -14,7 +14,8 @@ struct head {
     int64_t piece;               /* rows of a sample whose gradients are summed in one: the same for every split of a step */
     bool by_piece;               /* gradients are summed here: a chunk holds whole pieces */
     float *x, *xn, *dxn;         /* (chunk, C) gathered rows, their norm, its gradient */
-    float *rstd, *loss;          /* (chunk) */
+    float *rstd;                 /* (chunk) */
+    float *loss;                 /* (4, chunk) loss, mean, entropy, squares; then the loss's place is that of weights */
     float *scores;               /* (chunk, V) logits, then their gradient */
     float *low;                  /* (chunk, kept rank) */
     int32_t *rows, *targets;     /* (chunk) */
@@ -22,7 +23,7 @@ struct head {
     int64_t *cuts;               /* host (chunk + 1): bounds of the `pieces` gathered */
     int pieces;
     int64_t count;               /* rows gathered, those of an open piece too */
-    float *host_loss;
+    float *host_loss;            /* (4, chunk) */
 };
 
 struct decoder {
@@ -45,6 +46,7 @@ struct decoder {
     /* host */
     struct attention_seq *seq;   /* (max_seq) */
     float *host_cos_sin, *inv;   /* (N, D), (D/2) */
+    float *weight;               /* (N) decoder_weighed */
     /* the batch under way */
     const struct batch *batch;
     int64_t n;                   /* rows computed: batch->n, at least DECODER_MIN_ROWS */
@@ -58,8 +60,11 @@ void head_init(struct decoder *d);
 void head_layout(struct decoder *d, struct arena *a);
 void head_release(struct decoder *d);
 /* Loss of all trained rows. grad_scale != 0: parameter gradients of the output layer and final norm, and, when
- * decoder_trains_body, d->work.dx = gradient of the last layer's output. per_row (batch->n) may be NULL. False: stopped. */
-bool head_loss(struct decoder *d, float grad_scale, struct decoder_result *r, float *per_row);
+ * decoder_trains_body, d->work.dx = gradient of the last layer's output; a row's are multiplied by its weight when weight (batch->n) is not
+ * NULL. rows may be NULL. False: stopped. */
+bool head_loss(struct decoder *d, float grad_scale, const float *weight, struct decoder_result *r, const struct decoder_rows *rows);
+/* Whether something of the output layer is trained. */
+bool head_trains(const struct decoder *d);
 int head_logits(struct decoder *d, const int32_t *rows, int64_t n_rows,
                 int (*sink)(void *arg, int64_t first, int64_t count, const float *logits), void *arg);
 

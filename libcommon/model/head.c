@@ -8,18 +8,23 @@
 
 #define HEAD_SCORES (INT64_C(1) << 24) /* scores held at once, about */
 
+bool head_trains(const struct decoder *d)
+{
+    return linear_trains(&d->m->head) || d->m->norm.pw;
+}
+
 void head_init(struct decoder *d)
 {
     struct head *h = &d->head;
     int64_t fit = HEAD_SCORES / d->m->config.vocab;
     fit = fit > 1024 ? 1024 : fit & ~INT64_C(15);
     h->piece = fit < 2 * DECODER_MIN_ROWS ? 2 * DECODER_MIN_ROWS : fit;
-    h->by_piece = linear_trains(&d->m->head) || d->m->norm.pw;
+    h->by_piece = head_trains(d);
     h->chunk = h->piece > d->rows ? d->rows : h->piece;
     h->cuts = mem_zalloc((size_t)h->chunk + 1, sizeof *h->cuts);
     h->host_rows = mem_zalloc((size_t)h->chunk, sizeof *h->host_rows);
     h->host_targets = mem_array(NULL, (size_t)h->chunk, sizeof *h->host_targets);
-    h->host_loss = mem_array(NULL, (size_t)h->chunk, sizeof *h->host_loss);
+    h->host_loss = mem_array(NULL, 4 * (size_t)h->chunk, sizeof *h->host_loss);
 }
 
 void head_release(struct decoder *d)
@@ -39,7 +44,7 @@ void head_layout(struct decoder *d, struct arena *a)
     h->xn = arena_alloc(a, label, n * c, sizeof *h->xn);
     h->dxn = d->backward ? arena_alloc(a, label, n * c, sizeof *h->dxn) : NULL;
     h->rstd = arena_alloc(a, label, n, sizeof *h->rstd);
-    h->loss = arena_alloc(a, label, n, sizeof *h->loss);
+    h->loss = arena_alloc(a, label, 4 * n, sizeof *h->loss);
     h->scores = arena_alloc(a, label, n * (size_t)d->m->config.vocab, sizeof *h->scores);
     h->low = d->backward && low ? arena_alloc(a, label, n * low, sizeof *h->low) : NULL;
     h->rows = arena_alloc(a, label, n, sizeof *h->rows);
@@ -83,8 +88,47 @@ static void chunk_backward(struct decoder *d, int pieces, int64_t n)
         m->k->scatter_rows(d->work.dx, h->xn, h->rows, h->cuts[pieces], c);
 }
 
-/* Cross entropy of a chunk of pieces; adds to r and per_row. */
-static void chunk_loss(struct decoder *d, int pieces, float grad_scale, struct decoder_result *r, float *per_row)
+/* What one run over a batch's rows wants. */
+struct head_pass {
+    float grad_scale;
+    const float *weight;
+    struct decoder_result *r;
+    struct decoder_rows rows;
+};
+
+static void chunk_stats(struct decoder *d, int64_t count, const struct decoder_rows *rows)
+{
+    struct head *h = &d->head;
+    float *at[] = {h->loss, h->loss + h->chunk, h->loss + 2 * h->chunk, h->loss + 3 * h->chunk};
+    if (rows->mean || rows->entropy || rows->squares)
+        d->m->k->row_stats(rows->mean ? at[1] : NULL, rows->entropy ? at[2] : NULL, rows->squares ? at[3] : NULL, h->scores, count, d->m->config.vocab);
+}
+
+/* Row i of the chunk goes to its row of the batch. */
+static void chunk_rows(struct decoder *d, int64_t count, const struct decoder_rows *rows)
+{
+    struct head *h = &d->head;
+    float *const to[] = {rows->loss, rows->mean, rows->entropy, rows->squares};
+    for (int k = 0; k < 4; k++) {
+        if (k && to[k])
+            d->m->k->copy_out(h->host_loss + k * h->chunk, h->loss + k * h->chunk, (size_t)count * sizeof *h->loss);
+        for (int64_t i = 0; i < count && to[k]; i++)
+            to[k][h->host_rows[i]] = h->host_loss[k * h->chunk + i];
+    }
+}
+
+/* The gradients of the scores by row, with the weights in the place of the loss. */
+static void chunk_weigh(struct decoder *d, int64_t count, const float *weight)
+{
+    struct head *h = &d->head;
+    for (int64_t i = 0; i < count; i++)
+        h->host_loss[i] = weight[h->host_rows[i]];
+    d->m->k->copy_in(h->loss, h->host_loss, (size_t)count * sizeof *h->loss);
+    d->m->k->scale_rows(h->scores, h->loss, count, d->m->config.vocab);
+}
+
+/* Cross entropy of a chunk of pieces; adds to p->r and the rows. */
+static void chunk_loss(struct decoder *d, int pieces, const struct head_pass *p)
 {
     struct head *h = &d->head;
     const struct kernels *k = d->m->k;
@@ -93,15 +137,16 @@ static void chunk_loss(struct decoder *d, int pieces, float grad_scale, struct d
     memset(none, -1, sizeof none);
     k->copy_in(h->targets, h->host_targets, (size_t)count * sizeof *h->targets);
     k->copy_in(h->targets + count, none, (size_t)(n - count) * sizeof *h->targets);
-    k->cross_entropy(h->loss, h->scores, h->targets, grad_scale, n, d->m->config.vocab);
+    chunk_stats(d, count, &p->rows);
+    k->cross_entropy(h->loss, h->scores, h->targets, p->grad_scale, n, d->m->config.vocab);
     k->copy_out(h->host_loss, h->loss, (size_t)count * sizeof *h->loss);
-    for (int64_t i = 0; i < count; i++) {
-        r->loss_sum += h->host_loss[i];
-        if (per_row)
-            per_row[h->host_rows[i]] = h->host_loss[i];
-    }
-    r->trained += count;
-    if (grad_scale != 0)
+    for (int64_t i = 0; i < count; i++)
+        p->r->loss_sum += h->host_loss[i];
+    p->r->trained += count;
+    chunk_rows(d, count, &p->rows);
+    if (p->grad_scale != 0 && p->weight)
+        chunk_weigh(d, count, p->weight);
+    if (p->grad_scale != 0)
         chunk_backward(d, pieces, n);
 }
 
@@ -112,11 +157,11 @@ static void close_piece(struct head *h)
 }
 
 /* The closed pieces are computed, what is open moves to the front. */
-static void run_pieces(struct decoder *d, float grad_scale, struct decoder_result *r, float *per_row)
+static void run_pieces(struct decoder *d, const struct head_pass *p)
 {
     struct head *h = &d->head;
     int64_t done = h->cuts[h->pieces];
-    chunk_loss(d, h->pieces, grad_scale, r, per_row);
+    chunk_loss(d, h->pieces, p);
     h->count -= done;
     h->pieces = 0;
     memmove(h->host_rows, h->host_rows + done, (size_t)h->count * sizeof *h->host_rows);
@@ -124,7 +169,7 @@ static void run_pieces(struct decoder *d, float grad_scale, struct decoder_resul
 }
 
 /* False: stopped. */
-static bool sample_loss(struct decoder *d, int64_t first, int64_t end, float grad_scale, struct decoder_result *r, float *per_row)
+static bool sample_loss(struct decoder *d, int64_t first, int64_t end, const struct head_pass *p)
 {
     const struct batch *b = d->batch;
     struct head *h = &d->head;
@@ -136,7 +181,7 @@ static bool sample_loss(struct decoder *d, int64_t first, int64_t end, float gra
         if (h->count == h->chunk) {
             if (decoder_stopped(d))
                 return false;
-            run_pieces(d, grad_scale, r, per_row);
+            run_pieces(d, p);
         }
         h->host_rows[h->count] = (int32_t)i;
         h->host_targets[h->count++] = b->targets[i];
@@ -146,25 +191,33 @@ static bool sample_loss(struct decoder *d, int64_t first, int64_t end, float gra
     return true;
 }
 
-bool head_loss(struct decoder *d, float grad_scale, struct decoder_result *r, float *per_row)
+static void clear_rows(const struct decoder_rows *rows, int64_t n)
+{
+    float *const all[] = {rows->loss, rows->mean, rows->entropy, rows->squares};
+    for (int k = 0; k < 4; k++)
+        if (all[k])
+            memset(all[k], 0, (size_t)n * sizeof *all[k]);
+}
+
+bool head_loss(struct decoder *d, float grad_scale, const float *weight, struct decoder_result *r, const struct decoder_rows *rows)
 {
     const struct batch *b = d->batch;
     struct head *h = &d->head;
+    const struct head_pass p = {grad_scale, weight, r, rows ? *rows : (struct decoder_rows){0}};
     h->count = h->pieces = 0;
     *r = (struct decoder_result){0};
-    if (per_row)
-        memset(per_row, 0, (size_t)b->n * sizeof *per_row);
+    clear_rows(&p.rows, b->n);
     if (grad_scale != 0 && decoder_trains_body(d))
         d->m->k->zero(d->work.dx, (size_t)(d->n * d->m->config.hidden) * sizeof *d->work.dx);
     for (int s = 0; b->targets && s < b->n_seq; s++)
-        if (!sample_loss(d, b->start[s], b->start[s + 1], grad_scale, r, per_row))
+        if (!sample_loss(d, b->start[s], b->start[s + 1], &p))
             return false;
     close_piece(h);
     if (!h->count)
         return true;
     if (decoder_stopped(d))
         return false;
-    run_pieces(d, grad_scale, r, per_row);
+    run_pieces(d, &p);
     return true;
 }
 

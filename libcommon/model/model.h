@@ -99,6 +99,12 @@ void model_set_dtype(struct model *m, const char *dtype);
 /* Calls fn for every linear module in model order (layers' q k v o gate up down, then lm_head when `with_head`). */
 int model_each_linear(struct model *m, bool with_head, int (*fn)(struct linear *l, void *arg), void *arg);
 
+/* Two branches behind one beginning: the rows at .. end - 1 of a sample are the first, those from `end` on the second, whose positions go
+ * on from `at` as well. A branch sees the rows before `at` and its own. Both 0: no fork. */
+struct batch_fork {
+    int64_t at, end;          /* 0 <= at < end < rows of the sample */
+};
+
 /* A pack of samples. Host memory. */
 struct batch {
     int64_t n;                /* rows */
@@ -107,6 +113,7 @@ struct batch {
     int n_seq;
     const int64_t *start;     /* (n_seq + 1) */
     int64_t row0;             /* index of row 0 within the whole optimizer step (dropout draws are keyed by it) */
+    const struct batch_fork *forks; /* (n_seq); NULL: none */
 };
 
 /* Activation memory of one pass over at most max_rows rows of max_seq samples. recompute: keep only each layer's input and
@@ -136,6 +143,24 @@ int decoder_forward_backward(struct decoder *d, const struct batch *b, float gra
 /* After the last batch of a step: only now are all gradients complete. What a batch adds and in which order does not depend on how
  * the step's samples were cut into batches, and neither does any bit of the sum. */
 void decoder_end_step(struct decoder *d);
+/* What a pass tells of each row that has a target, in the row's place; other rows get 0. Host memory, (n) each, NULL: not wanted. Beyond
+ * the loss, which costs nothing, each row costs another look at its scores. */
+struct decoder_rows {
+    float *loss;          /* -log p(target) */
+    float *mean;          /* of the scores */
+    float *entropy;       /* of p */
+    float *squares;       /* sum over the vocabulary of p^2 */
+};
+
+/* Losses of which a row's part depends on other rows: one pass forward, `weigh` is told all rows of the batch and gives the derivative of
+ * the loss by each row's loss (weight is zeroed before), and the pass goes back. What weigh returns, when not 0, ends the pass and is
+ * returned. rows->loss is wanted. The gradient is the same bits as that of these weights given at once: where the output layer is
+ * frozen its rows are scaled afterwards, else the scores are made twice. weigh NULL: forward only, with dropout. */
+typedef int decoder_weigh(void *arg, const struct batch *b, const struct decoder_rows *rows, float *weight, struct err *e);
+int decoder_weighed(struct decoder *d, const struct batch *b, const struct decoder_rows *rows, decoder_weigh *weigh, void *arg, uint64_t seed,
+                    int64_t step, struct decoder_result *r, struct err *e) MUST_CHECK;
+/* Evaluation that tells of the rows: no dropout, no gradients. */
+int decoder_measure(struct decoder *d, const struct batch *b, const struct decoder_rows *rows, struct decoder_result *r, struct err *e) MUST_CHECK;
 /* Evaluation: no dropout, no gradients; per_row (n) gets each row's loss when not NULL. */
 int decoder_loss(struct decoder *d, const struct batch *b, struct decoder_result *r, float *per_row, struct err *e) MUST_CHECK;
 /* One pass without gradients, whose logits decoder_scores then gives, as often as wanted: (n_rows, V) f32 on the host, of chosen rows
