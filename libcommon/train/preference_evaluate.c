@@ -45,7 +45,7 @@ struct preference_totals preference_totals(const struct preference *p, const str
     return t;
 }
 
-/* WPO (Zhou et al. 2024, arXiv 2406.11827, eq. 2 and 5): the product of both answers' weights exp(mean of log p - log sum p^2), a constant to the
+/* WPO (Zhou et al. 2024, arXiv 2406.11827, eq. 2): the product of both answers' weights exp(mean of log p - log sum p^2), a constant to the
  * gradient. It is at most the vocabulary's size squared; the cap is for sums that no policy gives. */
 static double pair_weight(const struct preference *p, const struct preference_sample *s)
 {

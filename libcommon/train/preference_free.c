@@ -14,7 +14,7 @@ static struct preference_point log_odds_of(double x)
 
 #define REWARD_EXPONENT_CAP 300.0 /* e^300 can still be multiplied with beta and its like */
 
-/* AlphaPO (Gupta et al. 2025, arXiv 2501.03884, eq. 6): (1 - p^-alpha) / alpha for p = e^x. */
+/* AlphaPO (Gupta et al. 2025, arXiv 2501.03884): (1 - p^-alpha) / alpha for p = e^x. */
 static struct preference_point alpha_reward(double x, double alpha)
 {
     if (-alpha * x > REWARD_EXPONENT_CAP)

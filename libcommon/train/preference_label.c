@@ -8,7 +8,7 @@ struct preference_state preference_state_next(const struct preference_state *sta
     return (struct preference_state){state->mean + (mean - state->mean) * (double)n / count, count};
 }
 
-/* KTO (Ethayarajh et al. 2024, arXiv 2402.01306, eq. 8 and section 4.1): z0 = max(0, mean log-ratio of mismatched answers). */
+/* KTO (Ethayarajh et al. 2024, arXiv 2402.01306, eq. 7): z0 = max(0, mean log-ratio of mismatched answers). */
 static double divergence_estimate(const struct preference_sample *s, size_t n)
 {
     double sum = 0;
@@ -24,7 +24,7 @@ static struct preference_point of_reward(enum preference_loss loss, bool label, 
     struct preference_point f;
     if (loss == PREFERENCE_BCO) /* Jung et al. 2024, arXiv 2404.04656: -log sigmoid(+-(r - delta)) */
         f = preference_logistic(z, 0);
-    else /* KTO eq. 8: 1 - sigmoid(+-(r - beta z0)); apo_zero_unpaired: the same with z0 = 0 (arXiv 2408.06266, eq. 7) */
+    else /* KTO eq. 7: 1 - sigmoid(+-(r - beta z0)); apo_zero_unpaired: the same with z0 = 0 (arXiv 2408.06266, eq. 7) */
         f = (struct preference_point){preference_sigmoid(-z), -preference_sigmoid(z) * preference_sigmoid(-z)};
     f.slope = label ? f.slope : -f.slope;
     return f;

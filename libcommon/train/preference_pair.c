@@ -2,7 +2,7 @@
  * a, b: log-ratios log pi/pi_ref of chosen and rejected; s: their scores under the f-divergence; z = beta (s_c - s_r). */
 #include "train/preference_impl.h"
 
-/* f'(u) for u = e^x, up to constants that cancel (f-DPO: Wang et al. 2023, arXiv 2309.16240, table 1 and eq. 12):
+/* f'(u) for u = e^x, up to constants that cancel (f-DPO: Wang et al. 2023, arXiv 2309.16240):
  * reverse KL log u; forward KL 1 - 1/u; Jensen-Shannon log(2u / (1 + u)); alpha (u^(alpha - 1) - 1) / (alpha - 1), of which forward KL
  * is alpha 0 and reverse KL the limit at 1. Zero at u = 1, as in TRL. */
 static struct preference_point score(const struct preference *p, double x)
@@ -17,7 +17,7 @@ static struct preference_point score(const struct preference *p, double x)
     return (struct preference_point){expm1(k * x) / k, exp(k * x)};
 }
 
-/* LD-DPO (Liu et al. 2024, arXiv 2409.06411, eq. 11): tokens beyond the length of the shorter answer weigh alpha. */
+/* LD-DPO (Liu et al. 2024, arXiv 2409.06411): tokens beyond the length of the shorter answer weigh alpha. */
 struct preference_pair preference_pair_make(const struct preference *p, const struct preference_sample *s)
 {
     struct preference_pair x;
@@ -36,9 +36,9 @@ struct preference_pair preference_pair_make(const struct preference *p, const st
 static struct preference_point of_margin(const struct preference *p, enum preference_loss loss, double z)
 {
     double epsilon = p->o.label_smoothing;
-    if (loss == PREFERENCE_HINGE) /* SLiC-HF (Zhao et al. 2023, arXiv 2305.10425) as in RSO (Liu et al. 2023, arXiv 2309.06657, eq. 9): max(0, 1 - z) */
+    if (loss == PREFERENCE_HINGE) /* SLiC-HF (Zhao et al. 2023, arXiv 2305.10425) as in RSO (Liu et al. 2023, arXiv 2309.06657): max(0, 1 - z) */
         return (struct preference_point){fmax(0, 1 - z), z < 1 ? -1 : 0};
-    if (loss == PREFERENCE_ROBUST) { /* Chowdhury et al. 2024, arXiv 2403.00409, eq. 12: [(1-e) l(z) - e l(-z)] / (1 - 2e), l(z) = -log sigmoid(z) */
+    if (loss == PREFERENCE_ROBUST) { /* Chowdhury et al. 2024, arXiv 2403.00409: [(1-e) l(z) - e l(-z)] / (1 - 2e), l(z) = -log sigmoid(z) */
         double scale = 1 / (1 - 2 * epsilon);
         return (struct preference_point){((epsilon - 1) * preference_log_sigmoid(z) + epsilon * preference_log_sigmoid(-z)) * scale,
                                          -((1 - epsilon) * preference_sigmoid(-z) + epsilon * preference_sigmoid(z)) * scale};
@@ -52,7 +52,7 @@ static struct preference_point of_margin(const struct preference *p, enum prefer
         double power = exp(preference_log_sigmoid(z / tau) - z);
         return (struct preference_point){rest * logistic + power, -rest * preference_sigmoid(-z) - power + rest * (power - m * logistic) / tau};
     }
-    /* DPO (Rafailov et al. 2023, arXiv 2305.18290, eq. 7); with epsilon cDPO (Mitchell 2023, eq. 3), which TRL 1.16 ignores here. */
+    /* DPO (Rafailov et al. 2023, arXiv 2305.18290, eq. 7); with epsilon cDPO (Mitchell 2023), which TRL 1.16 ignores here. */
     return preference_logistic(z, epsilon);
 }
 
@@ -60,7 +60,7 @@ static struct preference_point of_margin(const struct preference *p, enum prefer
 static struct preference_slope of_rewards(const struct preference *p, enum preference_loss loss, double rc, double rr, double delta)
 {
     struct preference_slope s;
-    if (loss == PREFERENCE_NCA_PAIR) { /* Chen et al. 2024, arXiv 2402.05369, eq. 11 with K = 2: l(rc) + l(-rc) / 2 + l(-rr) / 2 */
+    if (loss == PREFERENCE_NCA_PAIR) { /* Chen et al. 2024, arXiv 2402.05369, with K = 2: l(rc) + l(-rc) / 2 + l(-rr) / 2 */
         s.value = -preference_log_sigmoid(rc) - 0.5 * preference_log_sigmoid(-rc) - 0.5 * preference_log_sigmoid(-rr);
         s.chosen = 0.5 * preference_sigmoid(rc) - preference_sigmoid(-rc);
         s.rejected = 0.5 * preference_sigmoid(rr);
@@ -99,7 +99,7 @@ struct preference_slope preference_pair_loss(const struct preference *p, enum pr
     case PREFERENCE_APO_DOWN:
         return of_rewards(p, loss, beta * a, beta * b, delta);
     case PREFERENCE_IPO: /* Azar et al. 2023, arXiv 2310.12036, eq. 17; log-ratios per token, as its authors hold it should be (TRL) */
-    case PREFERENCE_SIGMOID_NORM: { /* Lambert et al. 2024 (Tulu 3), arXiv 2411.15124, eq. 6: DPO of log-ratios per token */
+    case PREFERENCE_SIGMOID_NORM: { /* Lambert et al. 2024 (Tulu 3), arXiv 2411.15124: DPO of log-ratios per token */
         unit[0] = 1 / x->count[0];
         unit[1] = 1 / x->count[1];
         double difference = x->score[0].value * unit[0] - x->score[1].value * unit[1];

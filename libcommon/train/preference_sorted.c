@@ -1,5 +1,5 @@
 /* Alignment via optimal transport (Melnyk et al. 2024, arXiv 2406.05882): stochastic dominance of one set of log-ratios over another, which one-dimensional
- * optimal transport reduces to differences of equal ranks (eq. 8). TRL: trl/trainer/dpo_trainer.py, "aot" and "aot_unpaired". */
+ * optimal transport reduces to differences of equal ranks. TRL: trl/trainer/dpo_trainer.py, "aot" and "aot_unpaired". */
 #include <stdlib.h>
 
 #include "base/mem.h"
