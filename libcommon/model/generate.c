@@ -6,6 +6,8 @@
 
 #include "base/mem.h"
 
+#define WAIT_SHARE 4 /* one of so many slots must be free before prompts run */
+
 /* One place in the cache and the sequence that runs there. */
 struct slot {
     bool busy;
@@ -37,7 +39,8 @@ static int forward(struct generator *g, const struct kv_input *in, int n, bool p
     double start = now();
     int result = kv_forward(g->cache, in, n, g->logits, e);
     *(prompt ? &g->times.prompt_seconds : &g->times.decode_seconds) += now() - start;
-    *(prompt ? &g->times.prompt_tokens : &g->times.new_tokens) += prompt ? in->n_ids : n;
+    for (int i = 0; i < n; i++)
+        *(prompt ? &g->times.prompt_tokens : &g->times.new_tokens) += in[i].n_ids;
     return result;
 }
 
@@ -115,8 +118,9 @@ static int advance(struct generator *g, int s, float *logits, const struct gener
     return sink->end(sink->arg, slot->request, why, made) < 0 ? -1 : 0;
 }
 
-/* Runs the prompt, but for the part that the cache already holds from the sequence before. Its last token is always run. */
-static int prefill(struct generator *g, int s, size_t index, const struct generate_request *r, const struct generate_sink *sink, bool reuse, struct err *e)
+/* Puts a request into slot s, but for the part of its prompt that the cache already holds from the sequence before. The last token is
+ * always run. */
+static int place(struct generator *g, int s, size_t index, const struct generate_request *r, bool reuse, struct kv_input *in, struct err *e)
 {
     struct slot *slot = &g->slots[s];
     int64_t same = 0, cached = kv_cache_length(g->cache, s);
@@ -129,10 +133,36 @@ static int prefill(struct generator *g, int s, size_t index, const struct genera
     slot->n = slot->n_prompt = r->n_prompt;
     slot->request = index;
     slot->busy = true;
-    struct kv_input in = {s, slot->ids + same, slot->n - same};
-    if (forward(g, &in, 1, true, e) < 0)
+    *in = (struct kv_input){s, slot->ids + same, slot->n - same};
+    return 0;
+}
+
+/* A pass over the n inputs, and the next token of each. */
+static int pass(struct generator *g, const struct kv_input *in, int n, bool prompt, const struct generate_request *requests,
+                const struct generate_sink *sink, struct err *e)
+{
+    if (n && forward(g, in, n, prompt, e) < 0)
         return -1;
-    return advance(g, s, g->logits, r, sink, e);
+    for (int i = 0; i < n; i++)
+        if (advance(g, in[i].slot, g->logits + (int64_t)i * g->model->config.vocab, &requests[g->slots[in[i].slot].request], sink, e) < 0)
+            return -1;
+    return 0;
+}
+
+/* The next requests, one for each free slot. */
+static int prefill(struct generator *g, const struct generate_request *requests, size_t n_requests, size_t *next, const struct generate_sink *sink,
+                   struct err *e)
+{
+    struct kv_input in[MATMUL_FEW_ROWS];
+    int n = 0;
+    for (int s = 0; s < g->o.parallel && *next < n_requests; s++)
+        if (!g->slots[s].busy) {
+            if (place(g, s, *next, &requests[*next], n_requests == 1, &in[n], e) < 0)
+                return -1;
+            n++;
+            ++*next;
+        }
+    return pass(g, in, n, true, requests, sink, e);
 }
 
 /* One new token for every busy slot. */
@@ -143,32 +173,28 @@ static int decode(struct generator *g, const struct generate_request *requests, 
     for (int s = 0; s < g->o.parallel; s++)
         if (g->slots[s].busy)
             in[n++] = (struct kv_input){s, g->slots[s].ids + g->slots[s].n - 1, 1};
-    if (n && forward(g, in, n, false, e) < 0)
-        return -1;
-    for (int i = 0; i < n; i++)
-        if (advance(g, in[i].slot, g->logits + (int64_t)i * g->model->config.vocab, &requests[g->slots[in[i].slot].request], sink, e) < 0)
-            return -1;
-    return 0;
+    return pass(g, in, n, false, requests, sink, e);
 }
 
+static int busy_slots(const struct generator *g)
+{
+    int n = 0;
+    for (int s = 0; s < g->o.parallel; s++)
+        n += g->slots[s].busy;
+    return n;
+}
+
+/* Prompts run at less cost together, and passes of fewer sequences at less each: some wait for others. */
 int generator_run(struct generator *g, const struct generate_request *requests, size_t n, const struct generate_sink *sink, struct err *e)
 {
     size_t next = 0;
-    for (;;) {
-        bool busy = false;
-        for (int s = 0; s < g->o.parallel; s++) {
-            while (!g->slots[s].busy && next < n) {
-                if (prefill(g, s, next, &requests[next], sink, n == 1, e) < 0)
-                    goto stopped;
-                next++;
-            }
-            busy |= g->slots[s].busy;
-        }
-        if (!busy)
-            return 0;
-        if (decode(g, requests, sink, e) < 0)
+    int busy;
+    while ((busy = busy_slots(g)) || next < n) {
+        bool room = (g->o.parallel - busy) * WAIT_SHARE >= g->o.parallel;
+        if ((room && next < n ? prefill(g, requests, n, &next, sink, e) : decode(g, requests, sink, e)) < 0)
             goto stopped;
     }
+    return 0;
 stopped: /* leaves nothing running; without an error it was the sink's wish */
     for (int s = 0; s < g->o.parallel; s++) {
         g->slots[s].busy = false;

@@ -4,9 +4,9 @@
  *     generator_run(g, requests, n, &sink, &err);
  *     generator_free(g);
  *
- * Up to `parallel` sequences are decoded together; a sequence that ends makes room for the next request at once (continuous
- * batching). What comes out for a request depends on nothing but the request, the options and the model: prompts are run
- * one by one, decoding is bit-stable in batches up to MATMUL_FEW_ROWS, and draws are keyed by the request's stream.
+ * Up to `parallel` sequences are decoded together; sequences that end make room for the next requests as soon as a fourth of the places
+ * is free (continuous batching). What comes out for a request depends on nothing but the request, the options and the model: passes over
+ * prompts and over new tokens are bit-stable (see model/kv.h), and draws are keyed by the request's stream.
  * With one request, the part of the prompt that is the same as in the call before is not computed again (a chat's history). */
 #ifndef MODEL_GENERATE_H
 #define MODEL_GENERATE_H

@@ -95,7 +95,7 @@ static struct kv_cache *new_unplanned(struct model *m, int max_sequences, int64_
     c->m = m;
     c->max_seq = max_sequences;
     c->max_positions = max_positions;
-    c->rows = max_positions < KV_PREFILL_ROWS ? max_positions : KV_PREFILL_ROWS;
+    c->rows = max_sequences * max_positions < KV_PREFILL_ROWS ? max_sequences * max_positions : KV_PREFILL_ROWS;
     c->rows = c->rows < MATMUL_FEW_ROWS ? MATMUL_FEW_ROWS : c->rows;
     c->k = mem_zalloc((size_t)m->config.layers, sizeof *c->k);
     c->v = mem_zalloc((size_t)m->config.layers, sizeof *c->v);
@@ -295,32 +295,46 @@ static int check_input(const struct kv_cache *c, const struct kv_input *in, int 
     return 0;
 }
 
-static void prefill(struct kv_cache *c, const struct kv_input *in, float *logits)
+/* Pieces that run together: their products are then of the kind that each would have alone. */
+struct together {
+    struct piece p[MATMUL_FEW_ROWS];
+    int n;
+    int64_t rows;
+};
+
+static void run_together(struct kv_cache *c, struct together *t)
 {
-    int64_t total = c->length[in->slot] + in->n_ids;
-    for (int64_t at = 0, n; at < in->n_ids; at += n) {
-        n = in->n_ids - at < c->rows ? in->n_ids - at : c->rows;
-        struct piece p = {in->slot, in->ids + at, n, total, at + n == in->n_ids ? logits : NULL};
-        run(c, &p, 1);
-    }
+    if (t->n)
+        run(c, t->p, t->n);
+    t->n = 0;
+    t->rows = 0;
+}
+
+static void add_piece(struct kv_cache *c, struct together *t, const struct piece *p, int64_t most)
+{
+    if (t->n == MATMUL_FEW_ROWS || t->rows + p->n > most)
+        run_together(c, t);
+    t->p[t->n++] = *p;
+    t->rows += p->n;
 }
 
 int kv_forward(struct kv_cache *c, const struct kv_input *in, int n, float *logits, struct err *e)
 {
     if (check_input(c, in, n, e))
         return -1;
-    struct piece few[MATMUL_FEW_ROWS];
-    int n_few = 0;
+    struct together few = {.n = 0}, many = {.n = 0};
     for (int i = 0; i < n; i++) {
-        float *out = logits + i * c->m->config.vocab;
-        if (in[i].n_ids > 1)
-            prefill(c, &in[i], out);
-        else
-            few[n_few++] = (struct piece){in[i].slot, in[i].ids, 1, c->length[in[i].slot] + 1, out};
-        if (n_few == MATMUL_FEW_ROWS || (n_few && i == n - 1)) {
-            run(c, few, n_few);
-            n_few = 0;
+        int64_t total = c->length[in[i].slot] + in[i].n_ids;
+        for (int64_t at = 0, rows; at < in[i].n_ids; at += rows) {
+            rows = in[i].n_ids - at < KV_PREFILL_ROWS ? in[i].n_ids - at : KV_PREFILL_ROWS;
+            bool last = at + rows == in[i].n_ids;
+            struct piece p = {in[i].slot, in[i].ids + at, rows, total, last ? logits + i * c->m->config.vocab : NULL};
+            add_piece(c, rows > MATMUL_FEW_ROWS ? &many : &few, &p, rows > MATMUL_FEW_ROWS ? c->rows : MATMUL_FEW_ROWS);
+            if (!last) /* the next piece needs this one's keys */
+                run_together(c, &many);
         }
     }
+    run_together(c, &many);
+    run_together(c, &few);
     return 0;
 }

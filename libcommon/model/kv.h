@@ -4,9 +4,8 @@
  *     kv_forward(c, in, n, logits, &err)   entry i feeds n_ids new tokens of sequence in[i].slot; logits row i is of its last one
  *     kv_cache_free(c)
  *
- * A sequence's logits are the same bits whatever else is in the batch (see MATMUL_FEW_ROWS in kernels.h): entries of one token
- * run together, up to MATMUL_FEW_ROWS at once; longer ones (prompts) run one sequence at a time, KV_PREFILL_ROWS tokens at a
- * time. Adapters on the model apply; nothing is dropped. Dynamic rotary scaling follows the length of the sequence at the
+ * A sequence's logits are the same bits whatever else is in the batch (see MATMUL_FEW_ROWS in kernels.h): entries of few tokens
+ * run together, up to MATMUL_FEW_ROWS tokens at once, and so do longer ones (prompts), up to KV_PREFILL_ROWS tokens at once. Adapters on the model apply; nothing is dropped. Dynamic rotary scaling follows the length of the sequence at the
  * end of the call, and keys already cached keep their rotation, as in transformers. */
 #ifndef MODEL_KV_H
 #define MODEL_KV_H

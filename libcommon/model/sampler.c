@@ -134,21 +134,31 @@ static int64_t top_p(struct sampler *s, int64_t n, float max)
     return kept;
 }
 
+/* The first of the largest; -1 when one is NaN or infinite, or all are minus infinity. */
+static int64_t first_largest(const float *z, int64_t n)
+{
+    float most = -INFINITY;
+    uint32_t bad = 0;
+#pragma omp simd reduction(max : most) reduction(| : bad)
+    for (int64_t i = 0; i < n; i++) {
+        most = z[i] > most ? z[i] : most;
+        bad |= !(z[i] < INFINITY);
+    }
+    for (int64_t i = 0; i < n && !bad && most > -INFINITY; i++)
+        if (z[i] == most)
+            return i;
+    return -1;
+}
+
 int64_t sampler_distribution(struct sampler *s, float *logits, const int32_t *history, int64_t n_history,
                              const int32_t **ids, const double **probabilities)
 {
-    int64_t n = 0, best = -1;
+    int64_t n = 0, best;
     *ids = s->ids;
     *probabilities = s->p;
     if (s->o.repeat_penalty != 1)
         penalize(s, logits, history, n_history);
-    for (int64_t i = 0; i < s->vocab; i++) {
-        if (isnan(logits[i]) || logits[i] == INFINITY)
-            return 0;
-        if (isfinite(logits[i]) && (best < 0 || logits[i] > logits[best]))
-            best = i;
-    }
-    if (best < 0)
+    if ((best = first_largest(logits, s->vocab)) < 0)
         return 0;
     if (s->o.temperature == 0) {
         s->ids[0] = (int32_t)best;

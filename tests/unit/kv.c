@@ -118,6 +118,38 @@ static void test_long_prompt(const struct golden *g)
     model_close(m);
 }
 
+/* Prompts that share passes, one of more than a pass among them. */
+static void test_prompts(const struct golden *g)
+{
+    enum { N = KV_PREFILL_ROWS + 90, PROMPTS = 5 };
+    static const int64_t length[PROMPTS] = {30, N, 3, 300, KV_PREFILL_ROWS + 5};
+    struct model *m = open_model(g);
+    struct err e = ERR_INIT;
+    int64_t v = m->config.vocab;
+    int32_t *ids = mem_array(NULL, N + PROMPTS, sizeof *ids);
+    for (int i = 0; i < N + PROMPTS; i++)
+        ids[i] = (int32_t)((formula_unit(8, (uint64_t)i) + 0.5f) * (float)v);
+    float *z = mem_array(NULL, (size_t)(PROMPTS * v), sizeof *z), *one = mem_array(NULL, (size_t)v, sizeof *one);
+    struct kv_cache *together = new_cache(m, PROMPTS, N), *alone = new_cache(m, 1, N);
+    struct kv_input in[PROMPTS];
+    for (int s = 0; s < PROMPTS; s++)
+        in[s] = (struct kv_input){s, ids + s, length[s]};
+    if (kv_forward(together, in, PROMPTS, z, &e))
+        tiny_die(&e);
+    for (int s = 0; s < PROMPTS; s++) {
+        kv_cache_reset(alone, 0);
+        feed(alone, 0, ids + s, length[s], one);
+        ok(!memcmp(one, z + s * v, (size_t)v * sizeof *z), "%s: among others, a prompt of %lld tokens has the bits that it has alone", g->name,
+           (long long)length[s]);
+    }
+    kv_cache_free(together);
+    kv_cache_free(alone);
+    free(ids);
+    free(z);
+    free(one);
+    model_close(m);
+}
+
 static void refused(struct kv_cache *c, const struct kv_input *in, int n, const char *text)
 {
     struct err e = ERR_INIT;
@@ -155,6 +187,8 @@ int main(void)
         test_batched(&g);
         if (!st_find(g.file, "decode.logits"))
             test_long_prompt(&g);
+        if (!i)
+            test_prompts(&g);
         if (!i)
             test_errors(&g);
         golden_close(&g);
