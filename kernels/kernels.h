@@ -42,6 +42,12 @@ struct mat {
  * as zero, as the instructions for such products take them.
  * For M <= MATMUL_FEW_ROWS each row's bits do not depend on M (batched decoding equals single decoding); the same holds
  * among all larger M. */
+struct matmul_term {
+    int64_t k;
+    struct mat a, b;
+    float alpha;
+};
+
 struct matmul {
     int64_t m, n, k;
     struct mat a, b;
@@ -53,7 +59,20 @@ struct matmul {
      * in order: with beta 1, C is then the same bits whether the parts come in one call or in several. */
     const int64_t *cuts;
     int n_cuts;
+    /* Further products that come to C in order, each as if it were a product of its own with beta 1. Not with cuts. */
+    const struct matmul_term *more;
+    int n_more;
 };
+
+/* Term i (0: A B) as a product of its own. */
+static inline struct matmul matmul_alone(const struct matmul *m, int i)
+{
+    struct matmul one = *m;
+    one.more = NULL, one.n_more = 0;
+    if (i > 0)
+        one.k = m->more[i - 1].k, one.a = m->more[i - 1].a, one.b = m->more[i - 1].b, one.alpha = m->more[i - 1].alpha, one.beta = 1;
+    return one;
+}
 
 #define MATMUL_FEW_ROWS 16
 

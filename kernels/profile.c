@@ -46,12 +46,13 @@ static void matmul(const struct matmul *list, int n)
 {
     double began = now(), flops = 0, bytes = 0;
     p.of.matmul(list, n);
-    for (int i = 0; i < n; i++) {
-        const struct matmul *m = list + i;
-        flops += 2.0 * (double)m->m * (double)m->n * (double)m->k;
-        bytes += (double)(m->m * m->k) * (double)dtype_size(m->a.type) + (double)(m->k * m->n) * (double)dtype_size(m->b.type) +
-                 (double)(m->m * m->n) * (m->beta != 0 ? 8 : 4);
-    }
+    for (int i = 0; i < n; i++)
+        for (int t = 0; t <= list[i].n_more; t++) {
+            const struct matmul one = matmul_alone(list + i, t), *m = &one;
+            flops += 2.0 * (double)m->m * (double)m->n * (double)m->k;
+            bytes += (double)(m->m * m->k) * (double)dtype_size(m->a.type) + (double)(m->k * m->n) * (double)dtype_size(m->b.type) +
+                     (t ? 0 : (double)(m->m * m->n) * (m->beta != 0 ? 8 : 4));
+        }
     count(list->cuts ? MATMUL_SUMS : list->m <= MATMUL_FEW_ROWS ? MATMUL_FEW : MATMUL, began, flops, bytes);
 }
 

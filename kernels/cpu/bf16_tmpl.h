@@ -237,12 +237,20 @@ VEC bool is_of_pairs(const struct matmul *m)
 static void ISA(matmul)(const struct matmul *list, int count)
 {
     for (int i = 0, last; i < count; i = last) {
-        for (last = i; last < count && !is_of_pairs(list + last); last++)
+        const struct matmul *m = list + i;
+        for (last = i; last < count && !is_of_pairs(list + last) && !(list[last].round_bf16 && list[last].n_more); last++)
             ;
-        if (last > i)
-            ISA(under).matmul(list + i, last - i);
-        else if (last++, team_alone())
-            matmul_pairs(list + i);
+        if (last > i) {
+            ISA(under).matmul(m, last - i);
+            continue;
+        }
+        last++;
+        for (int t = 0; m->n_more && t <= m->n_more; t++) {
+            struct matmul one = matmul_alone(m, t);
+            ISA(matmul)(&one, 1);
+        }
+        if (!m->n_more && team_alone())
+            matmul_pairs(m);
     }
 }
 

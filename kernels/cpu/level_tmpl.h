@@ -55,9 +55,8 @@ static void ISA(ceiling)(struct kernels_ceiling *c)
 static size_t ISA(scratch_bytes)(int heads, int kv_heads, int head_dim)
 {
     struct attend_shape s = attend_shape_of(heads, kv_heads, head_dim);
-    size_t packed = ROWS_MAX * DEPTH_MAX + VL, few = MATMUL_FEW_ROWS * (FEW_DEPTH + 2 * VL), own = packed > few ? packed : few;
-    size_t attend = attend_back_scratch(&s);
-    return sizeof(float) * (DEPTH_MAX * COLS_MAX + VL + (size_t)omp_get_max_threads() * (attend > own ? attend : own));
+    size_t few = MATMUL_FEW_ROWS * (FEW_DEPTH + 2 * VL), own = PACKED_A > few ? PACKED_A : few, attend = attend_back_scratch(&s);
+    return sizeof(float) * (2 * (BLOCK_B + VL) + (size_t)omp_get_max_threads() * (attend > own ? attend : own));
 }
 
 void ISA(cpu_fill)(struct kernels *k)

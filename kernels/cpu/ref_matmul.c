@@ -48,7 +48,10 @@ static void matmul_ref(const struct matmul *m)
 static void matmul_list_ref(const struct matmul *list, int count)
 {
     for (int i = 0; i < count; i++)
-        matmul_ref(list + i);
+        for (int j = 0; j <= list[i].n_more; j++) {
+            struct matmul one = matmul_alone(list + i, j);
+            matmul_ref(&one);
+        }
 }
 
 void ref_fill_matmul(struct kernels *k)

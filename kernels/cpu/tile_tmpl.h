@@ -10,15 +10,16 @@ struct tile {
     vf sum[TILE_ROWS][TILE_VECS];
 };
 
-/* sum[i][j] = sum over k of a[i * a_row + k * a_step] * b[k * b_step + j].  b must have TILE_COLS readable floats a step. */
-VEC void tile_product(struct tile *t, int64_t depth, const float *a, int64_t a_row, int64_t a_step, const float *b, int64_t b_step)
+/* sum[i][j] = or += (`go_on`, a constant) sum over k of a[i * a_row + k * a_step] * b[k * b_step + j].  b must have TILE_COLS readable
+ * floats a step. */
+VEC void tile_sums(struct tile *t, bool go_on, int64_t depth, const float *a, int64_t a_row, int64_t a_step, const float *b, int64_t b_step)
 {
     vf sum[TILE_ROWS][TILE_VECS];
 #pragma GCC unroll 16
     for (int i = 0; i < TILE_ROWS; i++)
 #pragma GCC unroll 2
         for (int j = 0; j < TILE_VECS; j++)
-            sum[i][j] = v_set(0);
+            sum[i][j] = go_on ? t->sum[i][j] : v_set(0);
 #pragma GCC unroll 4
     for (int64_t k = 0; k < depth; k++) {
         vf bk[TILE_VECS];
@@ -40,6 +41,17 @@ VEC void tile_product(struct tile *t, int64_t depth, const float *a, int64_t a_r
 #pragma GCC unroll 2
         for (int j = 0; j < TILE_VECS; j++)
             t->sum[i][j] = sum[i][j];
+}
+
+VEC void tile_product(struct tile *t, int64_t depth, const float *a, int64_t a_row, int64_t a_step, const float *b, int64_t b_step)
+{
+    tile_sums(t, false, depth, a, a_row, a_step, b, b_step);
+}
+
+/* The same chains of sums, continued. */
+VEC void tile_continue(struct tile *t, int64_t depth, const float *a, int64_t a_row, int64_t a_step, const float *b, int64_t b_step)
+{
+    tile_sums(t, true, depth, a, a_row, a_step, b, b_step);
 }
 
 /* c = alpha * sum (read false) or fma(alpha, sum, c), for the first `rows` x `cols` of the tile. */

@@ -124,7 +124,7 @@ static void layout_pairs(struct decoder *d, struct arena *a)
             rank = max_of(rank, linear_rank(x));
             in = max_of(in, d->backward && linear_drops(x) ? x->in : 0);
         }
-    d->work.pass.low = take(a, "scratch", d->rows, rank);
+    d->work.pass.low = take(a, "scratch", d->rows, LINEAR_EACH_MAX * rank);
     d->work.pass.drop = take(a, "scratch", d->rows, in);
 }
 

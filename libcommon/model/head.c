@@ -80,7 +80,7 @@ static void chunk_backward(struct decoder *d, int pieces, int64_t n)
     pass.rows = h->host_rows;
     pass.cuts = h->cuts;
     pass.n_cuts = pieces;
-    linear_backward(&pass, &m->head, body || m->norm.pw ? h->dxn : NULL, false, h->scores, h->xn, h->low, n);
+    linear_backward(&pass, &m->head, body || m->norm.pw ? h->dxn : NULL, h->scores, h->xn, h->low, n);
     if (!body && !m->norm.pw)
         return;
     layer_norm_backward(&pass, &m->norm, 1, c, h->xn, false, h->dxn, h->x, h->rstd, n);

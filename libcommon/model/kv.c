@@ -79,7 +79,7 @@ static void layout_pass(struct kv_cache *c, struct arena *a)
     c->work.f = take(a, label, n, o->ffn);
     c->work.q_rot = take(a, label, n, o->qk_norm ? q : 0);
     c->work.k_rot = take(a, label, n, o->qk_norm ? kv : 0);
-    c->work.pass.low = take(a, label, n, most_rank(c->m));
+    c->work.pass.low = take(a, label, n, LINEAR_EACH_MAX * most_rank(c->m));
     c->last = take(a, label, MATMUL_FEW_ROWS, o->hidden);
     c->scores = take(a, label, MATMUL_FEW_ROWS, o->vocab);
     c->cos_sin = take(a, label, n, o->head_dim);

@@ -33,14 +33,14 @@ static void mlp_backward(const struct layer_work *w, const struct model *m, cons
     float *dn = t->mlp_in ? w->dn : NULL;
     if (linear_needs_input(&ly->down))
         k->swiglu(w->f, kept->gate, kept->up, count);
-    linear_backward(&w->pass, &ly->down, t->hidden ? w->f : NULL, false, w->dx, w->f, kept->low[LAYER_DOWN], n);
+    linear_backward(&w->pass, &ly->down, t->hidden ? w->f : NULL, w->dx, w->f, kept->low[LAYER_DOWN], n);
     if (!t->hidden)
         return;
     k->swiglu_backward(kept->gate, kept->up, w->f, kept->gate, kept->up, count);
     if (linear_needs_input(&ly->gate) || linear_needs_input(&ly->up))
         norm_again(w, m, &ly->mlp_norm, kept->x2, n);
-    linear_backward(&w->pass, &ly->gate, dn, false, kept->gate, w->xn, kept->low[LAYER_GATE], n);
-    linear_backward(&w->pass, &ly->up, dn, true, kept->up, w->xn, kept->low[LAYER_UP], n);
+    const struct linear_from gate_up[] = {{&ly->gate, kept->gate, kept->low[LAYER_GATE]}, {&ly->up, kept->up, kept->low[LAYER_UP]}};
+    linear_backward_each(&w->pass, gate_up, 2, dn, w->xn, n);
     if (t->mlp_in)
         layer_norm_backward(&w->pass, &ly->mlp_norm, 1, m->config.hidden, w->dx, true, dn, kept->x2, kept->rstd2, n);
 }
@@ -110,7 +110,7 @@ void layer_backward(const struct layer_work *w, const struct model *m, int layer
     mlp_backward(w, m, ly, kept, &t, n);
     if (!t.attn)
         return;
-    linear_backward(&w->pass, &ly->o, t.qkv ? w->datt : NULL, false, w->dx, kept->att, kept->low[LAYER_O], n);
+    linear_backward(&w->pass, &ly->o, t.qkv ? w->datt : NULL, w->dx, kept->att, kept->low[LAYER_O], n);
     if (!t.qkv)
         return;
     scores_backward(w, m, layer, kept, seq, n_seq, n, used);
@@ -119,9 +119,8 @@ void layer_backward(const struct layer_work *w, const struct model *m, int layer
     if (linear_needs_input(&ly->q) || linear_needs_input(&ly->k) || linear_needs_input(&ly->v))
         norm_again(w, m, &ly->attn_norm, x, n);
     float *dn = t.attn_in ? w->dn : NULL;
-    linear_backward(&w->pass, &ly->q, dn, false, dq, w->xn, kept->low[LAYER_Q], n);
-    linear_backward(&w->pass, &ly->k, dn, true, dk, w->xn, kept->low[LAYER_K], n);
-    linear_backward(&w->pass, &ly->v, dn, true, w->dv, w->xn, kept->low[LAYER_V], n);
+    const struct linear_from qkv[] = {{&ly->q, dq, kept->low[LAYER_Q]}, {&ly->k, dk, kept->low[LAYER_K]}, {&ly->v, w->dv, kept->low[LAYER_V]}};
+    linear_backward_each(&w->pass, qkv, 3, dn, w->xn, n);
     if (t.attn_in)
         layer_norm_backward(&w->pass, &ly->attn_norm, 1, c->hidden, w->dx, true, dn, x, kept->rstd1, n);
 }

@@ -2,6 +2,8 @@
 
 #include "base/rng.h"
 
+#define TERMS 8 /* of a product beside W's, at a time: pairs, and other modules with the same input */
+
 static bool is_trained(const struct lora *a)
 {
     return a->pa || a->pb;
@@ -95,38 +97,93 @@ static const float *pair_input(const struct linear_pass *p, const struct lora *a
     return p->drop;
 }
 
-static void project(const struct linear_pass *p, const struct linear *l, const struct lora *a, const float *x, float *h, int64_t n)
+/* Hands out the places of A x, pair by pair: of trained pairs those kept for backward, if any; of others in the pass's scratch. */
+struct places {
+    float *kept, *scratch;
+    int64_t n;
+};
+
+static float *next_place(struct places *s, const struct lora *a)
 {
-    const float *in = pair_input(p, a, x, n, l->in);
-    multiply(p, n, a->rank, l->in, rows_of(in, DTYPE_F32, l->in), transposed(a->a, DTYPE_F32, l->in), h, 1, 0);
+    float **at = s->kept && is_trained(a) ? &s->kept : &s->scratch, *place = *at;
+    *at += s->n * a->rank;
+    return place;
 }
 
-/* What comes to x W^T. */
-static void forward_rest(const struct linear_pass *p, const struct linear *l, float *y, const float *x, float *low, int64_t n)
+/* Products that are gathered, and go out in lists. */
+struct gathered {
+    const struct linear_pass *p;
+    struct matmul list[LINEAR_EACH_MAX];
+    int n;
+};
+
+static void gathered_run(struct gathered *g)
 {
-    if (l->bias)
-        p->k->bias_add(y, l->bias, n, l->out);
-    for (const struct lora *a = l->lora; a; a = a->next) {
-        bool keep = low && is_trained(a);
-        float *h = keep ? low : p->low;
-        project(p, l, a, x, h, n);
-        multiply(p, n, l->out, a->rank, rows_of(h, DTYPE_F32, a->rank), transposed(a->b, DTYPE_F32, a->rank), y, a->scale, 1);
-        if (keep)
-            low += n * a->rank;
-    }
+    g->p->k->matmul(g->list, g->n);
+    g->n = 0;
 }
 
-void linear_forward_each(const struct linear_pass *p, const struct linear_to *to, int count, const float *x, int64_t n)
+static void gather(struct gathered *g, struct matmul m)
 {
-    struct matmul products[LINEAR_EACH_MAX] = {{0}};
+    if (g->n == LINEAR_EACH_MAX)
+        gathered_run(g);
+    g->list[g->n++] = m;
+}
+
+/* h (n, R) = A x of all pairs. */
+static void project_each(const struct linear_pass *p, const struct linear_to *to, int count, const float *x, int64_t n)
+{
+    struct gathered g = {.p = p};
+    struct places s = {.scratch = p->low, .n = n};
     for (int i = 0; i < count; i++) {
         const struct linear *l = to[i].l;
+        s.kept = to[i].low;
+        for (const struct lora *a = l->lora; a; a = a->next) {
+            const float *in = pair_input(p, a, x, n, l->in);
+            gather(&g, (struct matmul){n, a->rank, l->in, rows_of(in, DTYPE_F32, l->in), transposed(a->a, DTYPE_F32, l->in),
+                                       next_place(&s, a), a->rank, 1, 0, p->bf16});
+            if (drops(p, a))
+                gathered_run(&g); /* the next dropped input takes this one's place */
+        }
+    }
+    gathered_run(&g);
+}
+
+/* scale * h B^T */
+static struct matmul_term pair_term(const struct lora *a, const float *h)
+{
+    return (struct matmul_term){a->rank, rows_of(h, DTYPE_F32, a->rank), transposed(a->b, DTYPE_F32, a->rank), a->scale};
+}
+
+/* Many rows take the pairs as further terms of W's product, as many as there is room for. */
+void linear_forward_each(const struct linear_pass *p, const struct linear_to *to, int count, const float *x, int64_t n)
+{
+    struct matmul products[LINEAR_EACH_MAX];
+    struct matmul_term terms[LINEAR_EACH_MAX][TERMS];
+    struct places s = {.scratch = p->low, .n = n}, rest[LINEAR_EACH_MAX];
+    const struct lora *left[LINEAR_EACH_MAX];
+    project_each(p, to, count, x, n);
+    for (int i = 0; i < count; i++) {
+        const struct linear *l = to[i].l;
+        int used = 0;
+        s.kept = to[i].low;
+        for (left[i] = l->lora; left[i] && used < TERMS && n > MATMUL_FEW_ROWS; left[i] = left[i]->next)
+            terms[i][used++] = pair_term(left[i], next_place(&s, left[i]));
+        rest[i] = s;
+        for (const struct lora *a = left[i]; a; a = a->next)
+            next_place(&s, a);
         products[i] = (struct matmul){n, l->out, l->in, rows_of(x, DTYPE_F32, l->in), transposed(l->weight, l->type, l->in),
-                                      to[i].y, l->out, 1, 0, p->bf16};
+                                      to[i].y, l->out, 1, 0, p->bf16, .more = terms[i], .n_more = used};
     }
     p->k->matmul(products, count);
-    for (int i = 0; i < count; i++)
-        forward_rest(p, to[i].l, to[i].y, x, to[i].low, n);
+    for (int i = 0; i < count; i++) {
+        for (; left[i]; left[i] = left[i]->next) {
+            struct matmul_term t = pair_term(left[i], next_place(&rest[i], left[i]));
+            multiply(p, n, to[i].l->out, t.k, t.a, t.b, to[i].y, t.alpha, 1);
+        }
+        if (to[i].l->bias)
+            p->k->bias_add(to[i].y, to[i].l->bias, n, to[i].l->out);
+    }
 }
 
 void linear_forward(const struct linear_pass *p, const struct linear *l, float *y, const float *x, float *low, int64_t n)
@@ -136,18 +193,13 @@ void linear_forward(const struct linear_pass *p, const struct linear *l, float *
 
 void linear_forward_low(const struct linear_pass *p, const struct linear *l, const float *x, float *low, int64_t n)
 {
-    for (const struct lora *a = l->lora; a; a = a->next)
-        if (is_trained(a)) {
-            project(p, l, a, x, low, n);
-            low += n * a->rank;
-        }
+    project_each(p, &(struct linear_to){l, NULL, low}, 1, x, n);
 }
 
-/* Gradients of A and B; g (N, R) = scale * dy B stays in p->low for the input gradient. */
-static void backward_pair(const struct linear_pass *p, const struct linear *l, const struct lora *a, float *g,
-                          const float *dy, const float *x, const float *h, int64_t n)
+/* Gradients of A and B from g (n, R) = scale * dy B. */
+static void backward_pair(const struct linear_pass *p, const struct linear *l, const struct lora *a, const float *g, const float *dy,
+                          const float *x, const float *h, int64_t n)
 {
-    multiply(p, n, a->rank, l->out, rows_of(dy, DTYPE_F32, l->out), rows_of(a->b, DTYPE_F32, a->rank), g, a->scale, 0);
     if (a->pb)
         accumulate(p, l->out, a->rank, transposed(dy, DTYPE_F32, l->out), rows_of(h, DTYPE_F32, a->rank), a->pb->grad, a->scale);
     if (a->pa)
@@ -155,39 +207,94 @@ static void backward_pair(const struct linear_pass *p, const struct linear *l, c
                    rows_of(pair_input(p, a, x, n, l->in), DTYPE_F32, l->in), a->pa->grad, 1);
 }
 
-static void backward_pair_input(const struct linear_pass *p, const struct linear *l, const struct lora *a, float *dx,
-                                const float *g, int64_t n)
+/* The input gradient of a pair whose inputs are dropped. */
+static void backward_dropped(const struct linear_pass *p, const struct linear *l, const struct lora *a, float *dx, const float *g, int64_t n)
 {
-    bool drop = drops(p, a);
-    multiply(p, n, l->in, a->rank, rows_of(g, DTYPE_F32, a->rank), rows_of(a->a, DTYPE_F32, l->in),
-             drop ? p->drop : dx, 1, drop ? 0 : 1);
-    if (drop) {
-        apply_dropout(p, a, p->drop, p->drop, n, l->in);
-        p->k->add(dx, p->drop, n * l->in);
-    }
+    multiply(p, n, l->in, a->rank, rows_of(g, DTYPE_F32, a->rank), rows_of(a->a, DTYPE_F32, l->in), p->drop, 1, 0);
+    apply_dropout(p, a, p->drop, p->drop, n, l->in);
+    p->k->add(dx, p->drop, n * l->in);
 }
 
-void linear_backward(const struct linear_pass *p, const struct linear *l, float *dx, bool add, const float *dy,
-                     const float *x, const float *low, int64_t n)
+/* A sum of products that grows term by term; when there is no more room, what there is goes out. */
+struct sum {
+    const struct linear_pass *p;
+    struct matmul m;
+    struct matmul_term terms[TERMS];
+    bool begun;
+};
+
+static void sum_run(struct sum *s)
 {
-    if (l->pbias)
-        p->k->bias_backward(&(struct row_sum){l->pbias->grad, p->cuts, p->n_cuts, 1}, dy, n, l->out);
-    if (l->pw)
-        accumulate(p, l->out, l->in, transposed(dy, DTYPE_F32, l->out), rows_of(x, DTYPE_F32, l->in), l->pw->grad, 1);
-    float *g = p->low;
-    for (const struct lora *a = l->lora; a; a = a->next) {
-        if (dx || is_trained(a))
-            backward_pair(p, l, a, g, dy, x, low, n);
-        g += n * a->rank;
-        if (is_trained(a))
-            low += n * a->rank;
-    }
-    if (!dx)
+    s->m.more = s->terms;
+    if (s->begun)
+        s->p->k->matmul(&s->m, 1);
+    s->begun = false;
+    s->m.beta = 1;
+}
+
+static void sum_add(struct sum *s, struct matmul_term t)
+{
+    if (s->m.n_more == TERMS)
+        sum_run(s);
+    if (s->begun) {
+        s->terms[s->m.n_more++] = t;
         return;
-    multiply(p, n, l->in, l->out, rows_of(dy, DTYPE_F32, l->out), rows_of(l->weight, l->type, l->in), dx, 1, add ? 1 : 0);
-    g = p->low;
-    for (const struct lora *a = l->lora; a; a = a->next) {
-        backward_pair_input(p, l, a, dx, g, n);
-        g += n * a->rank;
     }
+    s->m.k = t.k, s->m.a = t.a, s->m.b = t.b, s->m.alpha = t.alpha, s->m.n_more = 0;
+    s->begun = true;
+}
+
+/* dx = sum over the modules of dy W and their pairs' terms. */
+static void backward_input(const struct linear_pass *p, const struct linear_from *from, int count, float *dx, int64_t n)
+{
+    int64_t in = from->l->in;
+    struct sum s = {.p = p, .m = {.m = n, .n = in, .c = dx, .ldc = in, .round_bf16 = p->bf16}};
+    const float *g = p->low;
+    for (int i = 0; i < count; i++) {
+        const struct linear *l = from[i].l;
+        sum_add(&s, (struct matmul_term){l->out, rows_of(from[i].dy, DTYPE_F32, l->out), rows_of(l->weight, l->type, in), 1});
+        for (const struct lora *a = l->lora; a; g += n * a->rank, a = a->next)
+            if (!drops(p, a))
+                sum_add(&s, (struct matmul_term){a->rank, rows_of(g, DTYPE_F32, a->rank), rows_of(a->a, DTYPE_F32, in), 1});
+    }
+    sum_run(&s);
+    g = p->low;
+    for (int i = 0; i < count; i++)
+        for (const struct lora *a = from[i].l->lora; a; g += n * a->rank, a = a->next)
+            if (drops(p, a))
+                backward_dropped(p, from[i].l, a, dx, g, n);
+}
+
+/* Gradients of one module's own; those of its pairs' h come to g. Returns where the next module's begin. */
+static float *backward_own(const struct linear_pass *p, const struct linear_from *from, bool input, float *g, const float *x, int64_t n)
+{
+    const struct linear *l = from->l;
+    const float *low = from->low;
+    if (l->pbias)
+        p->k->bias_backward(&(struct row_sum){l->pbias->grad, p->cuts, p->n_cuts, 1}, from->dy, n, l->out);
+    if (l->pw)
+        accumulate(p, l->out, l->in, transposed(from->dy, DTYPE_F32, l->out), rows_of(x, DTYPE_F32, l->in), l->pw->grad, 1);
+    for (const struct lora *a = l->lora; a; g += n * a->rank, a = a->next) {
+        if (input || is_trained(a))
+            multiply(p, n, a->rank, l->out, rows_of(from->dy, DTYPE_F32, l->out), rows_of(a->b, DTYPE_F32, a->rank), g, a->scale, 0);
+        if (is_trained(a)) {
+            backward_pair(p, l, a, g, from->dy, x, low, n);
+            low += n * a->rank;
+        }
+    }
+    return g;
+}
+
+void linear_backward_each(const struct linear_pass *p, const struct linear_from *from, int count, float *dx, const float *x, int64_t n)
+{
+    float *g = p->low;
+    for (int i = 0; i < count; i++)
+        g = backward_own(p, &from[i], dx, g, x, n);
+    if (dx)
+        backward_input(p, from, count, dx, n);
+}
+
+void linear_backward(const struct linear_pass *p, const struct linear *l, float *dx, const float *dy, const float *x, const float *low, int64_t n)
+{
+    linear_backward_each(p, &(struct linear_from){l, dy, low}, 1, dx, x, n);
 }

@@ -19,7 +19,7 @@ struct linear_pass {
     int n_cuts;            /* that they are the same bits however a step is cut into batches of whole samples. Backward only */
     const int32_t *rows;   /* host: index of each row within the batch; NULL: 0, 1, 2 ... */
     float *drop;           /* (N, in) scratch, when a pair has dropout */
-    float *low;            /* (N, linear_rank) scratch, when there are pairs */
+    float *low;            /* (N, R) scratch, when there are pairs: R of all modules of a call */
 };
 
 int linear_rank(const struct linear *l);          /* sum of the ranks of all pairs */
@@ -36,9 +36,10 @@ struct linear_to { const struct linear *l; float *y, *low; };
 void linear_forward_each(const struct linear_pass *p, const struct linear_to *to, int count, const float *x, int64_t n);
 /* Only the kept `low`, without y. */
 void linear_forward_low(const struct linear_pass *p, const struct linear *l, const float *x, float *low, int64_t n);
-/* Gradients of what is trained, then dx (N, in) = or += (`add`); dx NULL: not wanted. dx may be x when !add. x may be
- * NULL unless linear_needs_input. */
-void linear_backward(const struct linear_pass *p, const struct linear *l, float *dx, bool add, const float *dy,
-                     const float *x, const float *low, int64_t n);
+/* Gradients of what is trained in modules with one input, then dx (N, in) = their sum; dx NULL: not wanted. dx may be x. x may be NULL
+ * unless linear_needs_input. */
+struct linear_from { const struct linear *l; const float *dy, *low; };
+void linear_backward_each(const struct linear_pass *p, const struct linear_from *from, int count, float *dx, const float *x, int64_t n);
+void linear_backward(const struct linear_pass *p, const struct linear *l, float *dx, const float *dy, const float *x, const float *low, int64_t n);
 
 #endif

@@ -187,6 +187,9 @@ int main(void)
         test_cuts(l, 7, 97, ROWS);
         test_cuts(l, 18, 20, COLUMNS);
         test_list(l);
+        check_terms(l, 7, true, true);
+        check_terms(l, 59, true, true);
+        check_terms(l, 59, false, true);
         test_team(l);
         test_odd_values(l);
     }

@@ -110,7 +110,12 @@ int main(void)
         test_depths(l);
         test_wide_output(l);
         test_list(l);
+        check_terms(l, 7, true, false);
+        check_terms(l, 59, true, false);
+        check_terms(l, 59, false, false);
+        check_terms(l, 59, true, true);
         test_cuts(l, 40, 16, ROWS);
+        test_cuts(l, 130, 17, ROWS);
         test_cuts(l, 7, 97, ROWS);
         test_cuts(l, 7, 20, COLUMNS);
         test_bits(l, COLUMNS, DTYPE_BF16, 45);

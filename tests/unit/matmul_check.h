@@ -144,4 +144,43 @@ static void check_bits(const struct level *l, struct matmul m, enum lay b_lay, i
     block_free(c), block_free(again), free(a.memory), free(b.memory);
 }
 
+/* Products side by side, each a sum of terms, have the bits of the terms one after another. Depths are shared, or not. */
+static void check_terms(const struct level *l, int64_t rows, bool same_depths, bool round)
+{
+    enum { N = 3, TERMS = 3 };
+    static const int64_t cols[N] = {33, 16, 130}, depths[1 + TERMS] = {300, 16, 0, 700};
+    struct factor a[N][1 + TERMS], b[N][1 + TERMS];
+    struct matmul_term more[N][TERMS];
+    struct matmul m[N];
+    float *alone[N];
+    bool same = true;
+    for (int i = 0; i < N; i++) {
+        for (int t = 0; t <= TERMS; t++) {
+            int64_t k = depths[t] + (same_depths ? 0 : i);
+            a[i][t] = t || !i ? factor_new(rows, k + 1, t == 3 ? COLUMNS : ROWS, DTYPE_F32, (uint64_t)(2 + t)) : (struct factor){NULL, a[0][0].mat};
+            b[i][t] = factor_new(k + 1, cols[i], t == 1 ? ROWS : COLUMNS, t ? DTYPE_F32 : DTYPE_BF16, (uint64_t)(9 + t));
+            if (t)
+                more[i][t - 1] = (struct matmul_term){k, a[i][t].mat, b[i][t].mat, 0.5f * (float)t};
+        }
+        alone[i] = block_new(rows * cols[i], 3);
+        m[i] = (struct matmul){rows, cols[i], depths[0] + (same_depths ? 0 : i), a[i][0].mat, b[i][0].mat, alone[i], cols[i], 1, 1, round,
+                               .more = more[i], .n_more = TERMS};
+        if (!same_depths && i)
+            m[i].k = depths[0];
+        for (int t = 0; t <= TERMS; t++) {
+            struct matmul one = matmul_alone(&m[i], t);
+            l->k.matmul(&one, 1);
+        }
+        m[i].c = block_new(rows * cols[i], 3);
+    }
+    l->k.matmul(m, N);
+    for (int i = 0; i < N; i++) {
+        same = same && !memcmp(m[i].c, alone[i], (size_t)(rows * cols[i]) * sizeof(float));
+        block_free(m[i].c), block_free(alone[i]);
+        for (int t = 0; t <= TERMS; t++)
+            free(a[i][t].memory), free(b[i][t].memory);
+    }
+    ok(same, "matmul %s: %d rows, sums of terms have the bits of one after another", l->name, (int)rows);
+}
+
 #endif
