@@ -38,6 +38,7 @@ LORA = {**RUN, "rank": 4, "alpha": 8.0, "lr": 2e-2}
 CASES = {
     "sigmoid": {**LORA, "losses": "sigmoid", "beta": 0.1},
     "sigmoid-full": {**RUN, "losses": "sigmoid:0.8,sft:0.5", "beta": 0.3},
+    "weighted": {**LORA, "losses": "sigmoid", "beta": 0.2, "wpo": True, "ld_alpha": 0.5},
     "ipo": {**RUN, "losses": "ipo", "beta": 0.2},
     "orpo": {**LORA, "losses": "orpo", "beta": 0.5, "train_prompt": True},
     "simpo": {**RUN, "losses": "simpo", "beta": 2.0, "simpo_gamma": 1.0},
@@ -97,7 +98,8 @@ def trainer_of(s):
         own |= {"loss_type": {"cpo": "sigmoid"}.get(name, name), "simpo_gamma": s.get("simpo_gamma", 0.5), "cpo_alpha": 1.0 if name == "cpo" else 0.0}
     elif trainer is DPOTrainer:
         items = [x.split(":") for x in s["losses"].split(",")]
-        own |= {"loss_type": [x[0] for x in items], "loss_weights": [float(x[1]) if len(x) > 1 else 1.0 for x in items]}
+        own |= {"loss_type": [x[0] for x in items], "loss_weights": [float(x[1]) if len(x) > 1 else 1.0 for x in items],
+                "use_weighting": s.get("wpo", False), "ld_alpha": s.get("ld_alpha")}
 
     class Recorded(trainer):
         losses = []
@@ -156,8 +158,8 @@ def make(name, folder, out):
         "loss": torch.tensor(losses, dtype=torch.float64),
         "grad_norm": torch.tensor([float(x["grad_norm"]) for x in log], dtype=torch.float64),
     }
-    for key in sorted({k for x in log for k in x}):
-        if key.startswith(("rewards/", "logps/", "logits/", "log_odds")) or key in ("entropy", "mean_token_accuracy", "kl", "nll_loss"):
+    for key in sorted({k for x in log for k in x} - ({"nll_loss"} if s["losses"] == "simpo" else set())):  # it has none; TRL logs 0
+        if key.startswith(("rewards/", "logps/", "logits/", "log_odds")) or key in ("entropy", "kl", "nll_loss"):
             tensors["metric." + key] = torch.tensor([float(x.get(key, "nan")) for x in log], dtype=torch.float64)
     tensors |= {"final." + n: p.contiguous() for n, p in final.items() if any(k in n for k in KEPT)}
     save_file(tensors, os.path.join(out, name + ".safetensors"), metadata={"config": json.dumps(CONFIG), "settings": json.dumps(s)})
