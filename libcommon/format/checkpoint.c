@@ -102,6 +102,8 @@ static json_t *state_json(const struct checkpoint_state *s, json_t *files, struc
                           (json_int_t)s->data_epoch, "next", (json_int_t)s->data_next, "tokens", (json_int_t)s->tokens, "trained",
                           (json_int_t)s->trained, "eval_pending", s->eval_pending, "log", "steps", (json_int_t)s->log_steps, "tokens",
                           (json_int_t)s->log_tokens, "trained", (json_int_t)s->log_trained, "loss", s->log_loss, "run", run, "files", files);
+    if (j && s->objective)
+        json_object_set(j, "objective", s->objective);
     if (!j)
         err_set(e, "the state of the run holds a number or a name that JSON cannot hold");
     return j;
@@ -191,6 +193,10 @@ static int parse_fields(struct checkpoint_state *s, json_t *j, const char *name,
         return err_set(e, "%s: a count is negative, or more steps are done than were planned", name);
     if (!json_is_object(run) || !json_is_object(files))
         return err_set(e, "%s: 'run' and 'files' must be objects", name);
+    json_t *objective = json_object_get(j, "objective");
+    if (objective && !json_is_object(objective))
+        return err_set(e, "%s: 'objective' must be an object", name);
+    s->objective = json_incref(objective);
     s->tool = mem_strdup(tool);
     s->step = step, s->total_steps = total, s->data_epoch = data_epoch, s->data_next = next, s->tokens = tokens, s->trained = trained;
     s->log_steps = log_steps, s->log_tokens = log_tokens, s->log_trained = log_trained, s->eval_pending = pending;
@@ -227,6 +233,7 @@ void checkpoint_state_release(struct checkpoint_state *s)
     free(s->files);
     free(s->tool);
     free(s->run);
+    json_decref(s->objective);
     *s = (struct checkpoint_state){0};
 }
 

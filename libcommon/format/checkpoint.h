@@ -10,6 +10,7 @@
 #ifndef FORMAT_CHECKPOINT_H
 #define FORMAT_CHECKPOINT_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -35,6 +36,7 @@ struct checkpoint_state {
     bool eval_pending;              /* an evaluation of this step was due and is still to be made */
     int64_t log_steps, log_tokens, log_trained; /* since the last line of the log */
     double log_loss;                /* sum of these steps' losses */
+    json_t *objective;              /* object: what the objective keeps beside (train/objective.h); NULL: nothing */
     char *run;                      /* JSON object: inputs and options that the run's bytes depend on */
     struct checkpoint_file *files;  /* filled by parsing; ignored by checkpoint_seal, which looks itself */
     int n_files;

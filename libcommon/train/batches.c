@@ -98,6 +98,7 @@ void pack_init(struct pack *p, int64_t max_rows, int64_t room)
     p->ids = mem_array(NULL, (size_t)room, sizeof *p->ids);
     p->targets = mem_array(NULL, (size_t)room, sizeof *p->targets);
     p->start = mem_array(NULL, (size_t)room + 1, sizeof *p->start); /* no sample is empty */
+    p->forks = mem_array(NULL, (size_t)room, sizeof *p->forks);
 }
 
 void pack_release(struct pack *p)
@@ -105,6 +106,7 @@ void pack_release(struct pack *p)
     free(p->ids);
     free(p->targets);
     free(p->start);
+    free(p->forks);
     *p = (struct pack){0};
 }
 
@@ -126,6 +128,6 @@ int64_t pack_fill(struct pack *p, const struct token_file *t, const uint32_t *it
         rows += s.n;
     }
     p->start[used] = rows;
-    p->batch = (struct batch){rows, p->ids, p->targets, (int)used, p->start, row0};
+    p->batch = (struct batch){rows, p->ids, p->targets, (int)used, p->start, row0, NULL};
     return used;
 }

@@ -47,6 +47,7 @@ struct pack {
     int64_t max_rows;
     int32_t *ids, *targets; /* (room) */
     int64_t *start;         /* (room + 1) */
+    struct batch_fork *forks; /* (room) of packs of pairs: train/preference_pack.h */
     int64_t trained;        /* targets that bear loss */
     struct batch batch;
 };

@@ -147,6 +147,17 @@ static int report(const struct session *s, const struct train_result *r)
     return EXIT_DONE;
 }
 
+/* EXIT_STOPPED or EXIT_DIVERGED: training cannot begin. */
+static int prepare(const struct train_command *c, struct session *s, struct err *e)
+{
+    int r = c->method ? c->method->prepare(c->method->arg, s, e) : 0;
+    if (r == 1)
+        msg_info("stopped before the first step; the same command begins again");
+    if (r == 2)
+        msg_error("%s: a log-probability of the reference is no finite number", s->train->path);
+    return r == 1 ? EXIT_STOPPED : r == 2 ? EXIT_DIVERGED : r;
+}
+
 static int train(const struct train_command *c, struct session *s, int found, struct err *e)
 {
     char busy[200], *log = file_join(cli.output, "log.jsonl");
@@ -160,10 +171,13 @@ static int train(const struct train_command *c, struct session *s, int found, st
     if (folder && (cli.force || c->o->restart))
         status = run_folder_clear(folder, cli.force && found != 1, e);
     if (status == 0)
+        status = prepare(c, s, e);
+    if (status == 0)
         status = plan_commit(&s->plan, &s->optimizer, e);
     if (status == 0) {
+        struct train_objective objective = c->method ? c->method->objective(c->method->arg, s) : objective_tokens;
         struct train_job j = {.o = c->o, .model = s->model, .train = s->train, .eval = s->eval, .optimizer = &s->optimizer, .plan = &s->plan,
-                              .batches = &s->batches, .schedule = s->schedule, .folder = folder, .subject = s->subject, .tool = c->tool,
+                              .batches = &s->batches, .schedule = s->schedule, .folder = folder, .subject = s->subject, .objective = &objective, .tool = c->tool,
                               .log_path = c->o->log ? c->o->log : log, .log_default = log, .run = s->run, .provenance = s->provenance, .seed = (uint64_t)cli.seed, .stop = stop_requested,
                               .say = say, .warn = warn, .begun = begun, .begun_arg = s, .progress = progress_step};
         status = train_run(&j, &result, e);

@@ -10,6 +10,25 @@
 
 #include "train/loop.h"
 
+struct session;
+
+/* What is minimised when it is not cross entropy, and what that needs beside model and tokens. arg: the tool's. */
+struct train_method {
+    void *arg;
+    enum token_kind kind;
+    /* Rows of the longest sample. */
+    int64_t (*longest)(void *arg, const struct model *m, const struct token_file *t);
+    /* Opens and checks further inputs, adds the settings that the result depends on; nothing is written. */
+    int (*open)(void *arg, struct session *s, struct err *e);
+    /* OUT is there and locked, memory for training is not yet taken. 1: stopped, 2: not finite. */
+    int (*prepare)(void *arg, struct session *s, struct err *e);
+    /* Memory for training is taken. */
+    struct train_objective (*objective)(void *arg, struct session *s);
+    /* Floating-point operations and rows of one epoch. */
+    double (*flops)(void *arg, const struct session *s, double *rows);
+    void (*close)(void *arg);
+};
+
 struct train_command {
     const char *tool;
     const struct train_options *o;
@@ -20,6 +39,7 @@ struct train_command {
     void (*detach)(void *arg);
     int64_t (*saved_bytes)(const struct model *m); /* size of the finished folder, about */
     const char *what;       /* "the adapter", "the model" */
+    const struct train_method *method; /* NULL: cross entropy of the trained tokens of samples */
     struct buf *plan;       /* --plan: what is to be printed is appended here */
 };
 

@@ -55,14 +55,19 @@ static int log_step(struct loop *l, struct err *e)
     s->log_steps = s->log_tokens = s->log_trained = 0;
     s->log_loss = 0;
     clock_gettime(CLOCK_MONOTONIC, &l->logged);
+    if (l->j->objective->tell)
+        l->j->objective->tell(l->j->objective->arg, line);
     return runlog_add(l->log, line, e);
 }
 
 static int log_eval(struct loop *l, const struct evaluation *v, struct err *e)
 {
     clock_gettime(CLOCK_MONOTONIC, &l->logged);
-    return runlog_add(l->log, json_pack("{s:s,s:I,s:f,s:f,s:I,s:f}", "type", "eval", "step", (json_int_t)l->s.step, "epoch", l->s.epoch, "eval_loss",
-                                        v->loss, "eval_tokens", (json_int_t)v->trained, "time", seconds_since(&l->began)), e);
+    json_t *line = json_pack("{s:s,s:I,s:f,s:f,s:I,s:f}", "type", "eval", "step", (json_int_t)l->s.step, "epoch", l->s.epoch, "eval_loss", v->loss,
+                             "eval_tokens", (json_int_t)v->trained, "time", seconds_since(&l->began));
+    if (l->j->objective->tell_eval)
+        l->j->objective->tell_eval(l->j->objective->arg, line);
+    return runlog_add(l->log, line, e);
 }
 
 static int log_end(struct loop *l, int status, struct err *e)
@@ -86,6 +91,8 @@ static int save(struct loop *l, struct err *e)
     l->s.data_epoch = l->j->batches->epoch;
     l->s.data_next = l->j->batches->next;
     clock_gettime(CLOCK_MONOTONIC, &l->saved);
+    json_decref(l->s.objective);
+    l->s.objective = l->j->objective->state ? l->j->objective->state(l->j->objective->arg) : NULL;
     if (runlog_sync(l->log, e) < 0 || run_folder_save(l->j->folder, &l->s, write_checkpoint, l->j, l->j->o->keep, e) < 0)
         return err_prefix(e, "checkpoint of step %" PRId64, l->s.step);
     return run_folder_record(l->j->folder, "running", l->j->run, l->s.step, l->s.total_steps, e);
@@ -102,6 +109,8 @@ static int resume(struct loop *l, struct err *e)
     if (dir) {
         l->s = found;
         r = optimizer_state_load(j->optimizer, dir, e);
+        if (r == 0 && j->objective->restore && j->objective->restore(j->objective->arg, found.objective, e) < 0)
+            r = err_prefix(e, "%s", dir);
         batches_seek(j->batches, found.data_epoch, found.data_next);
     }
     free(dir);
@@ -124,30 +133,16 @@ static int diverged_before(struct loop *l, const char *what)
     return diverged(l, what, "the gradient of '", optimizer_find_bad_gradient(l->j->optimizer));
 }
 
-/* Forward and backward over the step's packs; 1: stopped or diverged (see outcome), before anything was changed. */
+/* 1: stopped or diverged (see outcome), before anything was changed. */
 static int gradients(struct loop *l, const struct batches_step *b, double *loss, struct err *e)
 {
     struct train_job *j = l->j;
-    double sum = 0;
-    int64_t row = 0;
+    const struct objective_step s = {j->plan->decoder, &l->pack, j->train, b, j->seed, l->s.step + 1};
     optimizer_zero_grad(j->optimizer, j->model->k);
-    for (int64_t i = 0; i < b->n;) {
-        struct decoder_result one;
-        i += pack_fill(&l->pack, j->train, b->items + i, 0, b->n - i, row);
-        row += l->pack.batch.n;
-        if (decoder_forward_backward(j->plan->decoder, &l->pack.batch, (float)(1 / (double)b->trained), j->seed, l->s.step + 1, &one, e) < 0)
-            return -1;
-        if (one.stopped) {
-            l->r->outcome = TRAIN_STOPPED;
-            return 1;
-        }
-        sum += one.loss_sum;
-        if (!isfinite(one.loss_sum))
-            return diverged_before(l, "the loss");
-    }
-    decoder_end_step(j->plan->decoder);
-    *loss = sum / (double)b->trained;
-    return 0;
+    int r = j->objective->gradients(j->objective->arg, &s, loss, e);
+    if (r == OBJECTIVE_STOPPED)
+        l->r->outcome = TRAIN_STOPPED;
+    return r == OBJECTIVE_NOT_FINITE ? diverged_before(l, "the loss") : r;
 }
 
 static int step(struct loop *l, struct err *e)
@@ -179,6 +174,8 @@ static int step(struct loop *l, struct err *e)
     l->s.log_steps++;
     l->s.log_loss += loss;
     l->r->loss = loss;
+    if (j->objective->made)
+        j->objective->made(j->objective->arg);
     return l->s.step % j->o->log_every == 0 || l->s.step == l->s.total_steps ? log_step(l, e) : 0;
 }
 
@@ -196,7 +193,7 @@ static int eval(struct loop *l, struct err *e)
 {
     struct evaluation v;
     l->s.eval_pending = true;
-    int r = evaluate(l->j->plan->decoder, &l->pack, l->j->eval, NULL, &v, e);
+    int r = l->j->objective->evaluate(l->j->objective->arg, l->j->plan->decoder, &l->pack, l->j->eval, &v, e);
     if (r == 1)
         l->r->outcome = TRAIN_STOPPED;
     if (r != 0)
@@ -224,7 +221,11 @@ static bool save_due(const struct loop *l)
 static void show_progress(const struct loop *l)
 {
     char note[80];
+    const struct train_objective *o = l->j->objective;
     int n = snprintf(note, sizeof note, "loss %.4g", l->r->loss);
+    if (o->note)
+        o->note(o->arg, note + n, sizeof note - (size_t)n);
+    n = (int)strlen(note);
     if (!isnan(l->r->eval_loss))
         snprintf(note + n, sizeof note - (size_t)n, ", eval %.4g", l->r->eval_loss);
     l->j->progress(l->s.step, l->r->tokens, note);

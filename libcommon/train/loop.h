@@ -2,15 +2,15 @@
  *
  *     struct train_job j = {...};  train_run(&j, &result, &e)
  *
- * Everything is opened, checked, planned and committed before. A step: forward and backward over its packs (the loss of the
- * step is the sum over its trained tokens divided by their count), clipping, AdamW, one line of the log; then, when due, an
+ * Everything is opened, checked, planned and committed before. A step: the gradient of its objective (forward and
+ * backward over its packs), clipping, AdamW, one line of the log; then, when due, an
  * evaluation and a checkpoint. A stop is looked for between layers; the step in hand is then given up, not half made.
  * A loss or a gradient that is no finite number ends the run before it reaches a weight. */
 #ifndef TRAIN_LOOP_H
 #define TRAIN_LOOP_H
 
 #include "train/batches.h"
-#include "train/evaluate.h"
+#include "train/objective.h"
 #include "train/optimizer.h"
 #include "train/options.h"
 #include "train/plan.h"
@@ -35,6 +35,7 @@ struct train_job {
     struct schedule schedule;
     struct run_folder *folder;
     struct train_subject subject;
+    const struct train_objective *objective;
     const char *tool, *run, *provenance;
     const char *log_path, *log_default; /* log_default: where the log of the run so far may lie instead */
     uint64_t seed;

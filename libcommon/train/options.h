@@ -19,7 +19,7 @@ struct train_options {
     int64_t memory;
     const char *log;
     bool restart;
-    bool epochs_given, batch_given, recompute_given;
+    bool epochs_given, batch_given, recompute_given, lr_given;
 };
 
 #define TRAIN_DEFAULTS(rate)                                                                                                       \
@@ -37,7 +37,7 @@ struct train_options {
     {OPT_COUNT, 0, "rows", &o.rows, "N", "tokens computed at once, at most (chosen by size)", .min = 1, .max = 1e7},                                      \
     {OPT_CHOICE, 0, "order", &o.order, "random|file", "order of the samples in each epoch (random)"},                                                     \
     {OPT_GROUP, .help = "Optimizer"},                                                                                                                     \
-    {OPT_REAL, 0, "lr", &o.lr, "X", "peak learning rate (" lr_default ")", .min = 0, .max = 1e3},                                                         \
+    {OPT_REAL, 0, "lr", &o.lr, "X", "peak learning rate (" lr_default ")", .min = 0, .max = 1e3, .given = &o.lr_given},                                                         \
     {OPT_CHOICE, 0, "schedule", &o.schedule, "cosine|linear|constant", "of the learning rate (cosine)"},                                                  \
     {OPT_REAL, 0, "warmup", &o.warmup, "X", "warm-up in steps, or below 1 a share of all steps (0)", .min = 0, .max = 1e12},                              \
     {OPT_CHOICE, 0, "optimizer", &o.optimizer, "adamw", "optimizer (adamw)"},                                                                             \

@@ -46,15 +46,21 @@ static void choose_rows(struct plan *p, struct model *m, struct optimizer *o, in
     }
 }
 
+static uint32_t sample_length(const struct token_file *t, int64_t i)
+{
+    struct token_sample s = token_file_sample(t, i);
+    return token_sample_length(&s, t->kind);
+}
+
 static int check_length(const struct model *m, const struct token_file *t, struct err *e)
 {
     int64_t context = model_config_context(&m->config);
     if (!t || t->longest <= context)
         return 0;
     for (int64_t i = 0; i < t->n_samples; i++)
-        if (token_file_sample(t, i).n > context)
+        if (sample_length(t, i) > context)
             return err_set(e, "%s: sample %" PRId64 ": holds %u tokens, the model has %" PRId64 " positions; tok-encode --max-length shortens or splits",
-                           t->path, i + 1, token_file_sample(t, i).n, context);
+                           t->path, i + 1, sample_length(t, i), context);
     return 0;
 }
 
@@ -64,7 +70,8 @@ int plan_make(struct plan *p, struct model *m, struct optimizer *o, const struct
     *p = (struct plan){0};
     if (check_length(m, train, e) < 0 || check_length(m, eval, e) < 0)
         return -1;
-    p->longest = train->longest;
+    int64_t eval_longest = w->eval_longest ? w->eval_longest : eval ? eval->longest : 0;
+    p->longest = w->longest ? w->longest : train->longest;
     p->mapped = m->folder ? m->folder->bytes : 0;
     p->host = PROGRAM + (int64_t)m->k->scratch_bytes(m->config.heads, m->config.kv_heads, m->config.head_dim) + train->n_samples * (int64_t)sizeof(uint32_t);
     bool layer = !strcmp(w->recompute, "layer");
@@ -72,8 +79,8 @@ int plan_make(struct plan *p, struct model *m, struct optimizer *o, const struct
         try_plan(p, m, o, w->rows, layer);
     else
         choose_rows(p, m, o, w->useful, layer);
-    if (eval && eval->longest > p->room) {
-        p->longest = eval->longest;
+    if (eval_longest > p->room) {
+        p->longest = eval_longest;
         try_plan(p, m, o, p->rows, layer);
     }
     if (p->peak > w->memory && !strcmp(w->recompute, "auto") && o)

@@ -17,6 +17,7 @@ struct plan_wish {
     int64_t useful;           /* rows that a step has at most; 0: unknown */
     const char *recompute;    /* auto, none, layer */
     int64_t memory;           /* bytes that may be used */
+    int64_t longest, eval_longest; /* rows of the longest sample; 0: its tokens */
 };
 
 struct plan {

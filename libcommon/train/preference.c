@@ -160,7 +160,7 @@ static int check_ranges(const struct preference_options *o, struct err *e)
     if (o->label_smoothing >= 0.5)
         return err_set(e, "--label-smoothing %g: expected less than 0.5 (half of the labels wrong: nothing to learn)", o->label_smoothing);
     if (o->alpha == 0)
-        return err_set(e, "--alpha 0 is simpo: expected a number from -10 to 10, not 0");
+        return err_set(e, "--alphapo-alpha 0 is simpo: expected a number from -10 to 10, not 0");
     return 0;
 }
 
@@ -194,7 +194,7 @@ static int check_readers(const struct preference *p, struct err *e)
         {o->wpo, !any_reads(p, PREFERENCE_SORTS), "--wpo weights pairs, but aot and aot_unpaired take them apart"},
         {o->discopop_tau != d.discopop_tau, has(p, PREFERENCE_DISCOPOP), "--discopop-tau is for discopop"},
         {o->simpo_gamma != d.simpo_gamma, has(p, PREFERENCE_SIMPO) || has(p, PREFERENCE_ALPHAPO), "--simpo-gamma is for simpo and alphapo"},
-        {o->alpha != d.alpha, has(p, PREFERENCE_ALPHAPO), "--alpha is for alphapo"},
+        {o->alpha != d.alpha, has(p, PREFERENCE_ALPHAPO), "--alphapo-alpha is for alphapo"},
         {o->desirable_weight != 1 || o->undesirable_weight != 1, labels, "--desirable-weight and --undesirable-weight are for kto, apo_zero_unpaired and bco"},
         {o->train_prompt, has(p, PREFERENCE_ORPO), "--train-prompt is for orpo"},
     };

@@ -52,7 +52,7 @@ struct preference_options {
     bool wpo;                  /* --wpo: pairs weighted by how probable their answers are to the policy */
     double discopop_tau;       /* --discopop-tau, 0 < x <= 1 */
     double simpo_gamma;        /* --simpo-gamma, 0 <= x: simpo and alphapo, target margin of the rewards */
-    double alpha;              /* --alpha: of alphapo, -10 to 10, not 0 */
+    double alpha;              /* --alphapo-alpha: of alphapo, -10 to 10, not 0 */
     double desirable_weight;   /* --desirable-weight, --undesirable-weight, 0 <= x: kto, apo_zero_unpaired, bco */
     double undesirable_weight;
     bool train_prompt;         /* --train-prompt: orpo's likelihood term over prompt and chosen answer */

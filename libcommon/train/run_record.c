@@ -13,10 +13,11 @@
 
 #define RECORD_LIMIT (16u << 20)
 
-/* The lock and temporaries of a killed process do not make a folder somebody else's. */
+/* The lock, temporaries of a killed process, and a reference that was finished before the run began, do not make a folder somebody else's. */
 static bool is_leftover(const char *name)
 {
-    return !strcmp(name, ".") || !strcmp(name, "..") || !strcmp(name, ".lock") || fnmatch(".*.tmp-*", name, 0) == 0;
+    return !strcmp(name, ".") || !strcmp(name, "..") || !strcmp(name, ".lock") || !strcmp(name, "ref-logprobs") || !strcmp(name, "eval-ref-logprobs") ||
+           fnmatch(".*.tmp-*", name, 0) == 0;
 }
 
 /* 1: holds something. */

@@ -33,7 +33,7 @@ static struct model *open_model(const struct train_command *c, struct err *e)
 static struct token_file *open_tokens(const struct session *s, const char *path, struct err *e)
 {
     struct token_file *t = token_file_open(path, e);
-    if (t && token_file_expect(t, TOKEN_KIND_SAMPLES, e) == 0 && check_tokens(s->model, cli.model, t, e) == 0)
+    if (t && token_file_expect(t, s->c->method ? s->c->method->kind : TOKEN_KIND_SAMPLES, e) == 0 && check_tokens(s->model, cli.model, t, e) == 0)
         return t;
     token_file_close(t);
     return NULL;
@@ -47,11 +47,15 @@ int session_open(struct session *s, const struct train_command *c, const char *t
         return -1;
     optimizer_init(&s->optimizer, s->model->params, s->model->n_params);
     const struct batches_options b = {(uint64_t)cli.seed, c->o->batch, c->o->batch_tokens, !strcmp(c->o->order, "random")};
-    return batches_init(&s->batches, s->train, &b, e);
+    if (batches_init(&s->batches, s->train, &b, e) < 0)
+        return -1;
+    return c->method ? c->method->open(c->method->arg, s, e) : 0;
 }
 
 void session_close(struct session *s)
 {
+    if (s->c->method)
+        s->c->method->close(s->c->method->arg);
     plan_release(&s->plan);
     batches_release(&s->batches);
     optimizer_release(&s->optimizer);
@@ -68,12 +72,18 @@ void session_close(struct session *s)
 
 /* ---- planning ---- */
 
+static int64_t longest(const struct session *s, const struct token_file *t)
+{
+    const struct train_method *m = s->c->method;
+    return !t ? 0 : m ? m->longest(m->arg, s->model, t) : (int64_t)t->longest;
+}
+
 /* A step of few short samples needs no room for more. */
 static int64_t useful_rows(const struct session *s)
 {
     const struct train_options *o = s->c->o;
     int64_t step;
-    if (o->batch_tokens || __builtin_mul_overflow(o->batch, (int64_t)s->train->longest, &step))
+    if (o->batch_tokens || __builtin_mul_overflow(o->batch, longest(s, s->train), &step))
         return 0;
     return step;
 }
@@ -81,7 +91,7 @@ static int64_t useful_rows(const struct session *s)
 int session_plan(struct session *s, int64_t memory, struct err *e)
 {
     const struct train_options *o = s->c->o;
-    const struct plan_wish w = {o->rows, useful_rows(s), o->recompute, memory};
+    const struct plan_wish w = {o->rows, useful_rows(s), o->recompute, memory, longest(s, s->train), longest(s, s->eval)};
     int64_t total = o->steps ? o->steps : batches_count_steps(&s->batches, o->epochs);
     if (schedule_init(&s->schedule, o->schedule, o->lr, o->warmup, total, e) < 0)
         return -1;
@@ -197,12 +207,17 @@ int64_t session_saved_bytes(const struct session *s)
 
 double session_flops(const struct session *s, double *rows)
 {
-    double pairs = 0, steps = (double)batches_count_steps((struct batches *)&s->batches, 1);
+    const struct train_method *m = s->c->method;
+    double pairs = 0, steps = (double)batches_count_steps((struct batches *)&s->batches, 1), epochs = (double)s->schedule.total / steps;
+    if (m) {
+        double flops = epochs * m->flops(m->arg, s, rows);
+        *rows *= epochs;
+        return flops;
+    }
     for (int64_t i = 0; i < s->train->n_samples; i++) {
         double n = token_file_sample(s->train, i).n;
         pairs += n * (n + 1) / 2;
     }
-    double epochs = (double)s->schedule.total / steps;
     *rows = epochs * (double)s->train->n_tokens;
     return epochs * decoder_flops(s->model, s->train->n_tokens, s->train->n_trained, pairs, true, s->plan.recompute);
 }

@@ -258,8 +258,8 @@ static void test_refusals(void)
     refused(WITH(.losses = "discopop", .discopop_tau = 0), "--discopop-tau 0");
     refused(WITH(.discopop_tau = 0.1), "--discopop-tau is for discopop");
     refused(WITH(.losses = "cpo", .simpo_gamma = 1), "--simpo-gamma is for simpo and alphapo");
-    refused(WITH(.losses = "simpo", .alpha = 1), "--alpha is for alphapo");
-    refused(WITH(.losses = "alphapo", .alpha = 0), "--alpha 0 is simpo");
+    refused(WITH(.losses = "simpo", .alpha = 1), "--alphapo-alpha is for alphapo");
+    refused(WITH(.losses = "alphapo", .alpha = 0), "--alphapo-alpha 0 is simpo");
     refused(WITH(.desirable_weight = 2), "--desirable-weight and --undesirable-weight are for kto");
     refused(WITH(.losses = "kto", .undesirable_weight = -1), "--undesirable-weight -1");
     refused(WITH(.train_prompt = true), "--train-prompt is for orpo");

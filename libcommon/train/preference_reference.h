@@ -1,0 +1,31 @@
+/* Log-probabilities of the reference (format/ref_logprobs.h), computed by a model that is opened for that and closed again: the folder
+ * that is trained (mapped a second time, which costs no memory) with the adapter that training starts from, or another one. So they do not
+ * depend on what a run has done so far.
+ *
+ *     struct preference_source s = {...};
+ *     preference_reference_provenance(&s, tokens, &want, e)        what a file must say to be of this source and data
+ *     preference_reference_write(&s, tokens, path, force, e)       computes and writes it
+ *                                                              1: stopped, 2: not finite; nothing is written then
+ *     ref = preference_reference_open(path, &want, tokens, mismatched, e)
+ */
+#ifndef TRAIN_PREFERENCE_REFERENCE_H
+#define TRAIN_PREFERENCE_REFERENCE_H
+
+#include "format/ref_logprobs.h"
+
+struct preference_source {
+    const char *model, *adapter;    /* folders; adapter may be NULL */
+    const char *dtype;              /* as --dtype */
+    bool mismatched;                /* labelled samples: also the answer of the sample before */
+    int64_t rows, memory;           /* rows at once, 0: chosen; bytes that may be used, negative: unknown */
+    int (*stop)(void);
+    void (*begin)(int64_t samples); /* progress, may be NULL both */
+    void (*progress)(int64_t done);
+};
+
+int preference_reference_provenance(const struct preference_source *s, const struct token_file *t, struct ref_provenance *p, struct err *e) MUST_CHECK;
+int preference_reference_write(const struct preference_source *s, const struct token_file *t, const char *path, bool force, struct err *e) MUST_CHECK;
+struct ref_logprobs *preference_reference_open(const char *path, const struct ref_provenance *want, const struct token_file *t, bool mismatched,
+                                               struct err *e) MUST_CHECK;
+
+#endif
