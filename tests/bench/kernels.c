@@ -57,6 +57,39 @@ static void run_matmul(void *arg)
     k->matmul(arg, 1);
 }
 
+static void run_attention(void *arg)
+{
+    k->attention(arg);
+}
+
+static void run_attention_backward(void *arg)
+{
+    k->attention_backward(arg);
+}
+
+/* n_seq samples of `len` tokens each, causal; operations over the pairs that are seen. */
+static void bench_attention(int n_seq, int64_t len, int heads, int kv_heads, int dim)
+{
+    char name[100];
+    int64_t n = n_seq * len, q = heads * dim, kv = kv_heads * dim;
+    struct attention_seq seq[8];
+    struct attention a = {.n_seq = n_seq, .seq = seq, .q = noise(n * q), .out = noise(n * q), .lse = noise(n * heads), .q_stride = q, .kv_stride = kv,
+                          .out_stride = q, .heads = heads, .kv_heads = kv_heads, .head_dim = dim, .scale = 0.125f, .dout = noise(n * q), .dq = noise(n * q)};
+    float *keys = noise(n * kv), *values = noise(n * kv), *dk = noise(n * kv), *dv = noise(n * kv);
+    for (int i = 0; i < n_seq; i++)
+        seq[i] = (struct attention_seq){.q_row = i * len, .q_len = len, .k_len = len, .k = keys + i * len * kv, .v = values + i * len * kv,
+                                        .dk = dk + i * len * kv, .dv = dv + i * len * kv};
+    double flops = 2.0 * n_seq * heads * dim * (double)len * (double)(len + 1) / 2;
+    for (int back = 0; back < 2; back++) {
+        snprintf(name, sizeof name, "attention%s %dx%ld tokens, %d/%d heads of %d", back ? " backward" : "", n_seq, (long)len, heads, kv_heads, dim);
+        if (wanted(name))
+            line(name, (back ? 5 : 2) * flops, best_time(back ? run_attention_backward : run_attention, &a), top.flops, "FLOP/s");
+    }
+    const float *all[] = {a.q, a.out, a.lse, a.dout, a.dq, keys, values, dk, dv};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        free((void *)all[i]);
+}
+
 enum form { Y, DX, DW }; /* y = x W^T, dx = dy W, dw += dy^T x */
 
 static void bench_matmul(const char *what, enum form form, enum dtype type, int64_t n, int64_t out, int64_t in)
@@ -93,6 +126,9 @@ static void bench_products(void)
     for (int i = 0; i < 4; i++)
         for (int form = Y; form <= DW; form++)
             bench_matmul("linear", (enum form)form, form == DW ? DTYPE_F32 : DTYPE_BF16, 2048, shapes[i][0], shapes[i][1]);
+    bench_attention(2, 512, 9, 3, 64);
+    bench_attention(1, 2048, 9, 3, 64);
+    bench_attention(1, 2048, 8, 8, 128);
     bench_matmul("head", Y, DTYPE_BF16, 512, 49152, 576);
     bench_matmul("head", DX, DTYPE_BF16, 512, 49152, 576);
     for (int form = Y; form <= DW; form++) {
