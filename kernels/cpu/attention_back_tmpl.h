@@ -194,7 +194,7 @@ static void attend_back_task(struct attend_back *b, int64_t first, int *turns)
 
 static void ISA(attention_backward)(const struct attention *a)
 {
-    struct attend_shape shape = attend_shape_of(a->heads, a->kv_heads, a->head_dim);
+    struct attend_shape shape = attend_shape_of(a->heads, a->kv_heads, a->head_dim, ATTEND_ROWS);
     int64_t *tasks = mem_array(NULL, 2 * ((size_t)a->n_seq + 1), sizeof *tasks), *blocks = tasks + a->n_seq + 1, next = 0;
     tasks[0] = blocks[0] = 0;
     for (int n = 0; n < a->n_seq; n++) {

@@ -6,7 +6,8 @@
 #define KERNELS_CPU_ATTENTION_TMPL_H
 
 #define ATTEND_KEYS (TILE_ROWS * TILE_COLS / (VL > 8 ? VL / 8 : 1)) /* a multiple of both sides of the tile: 96 or 224 */
-#define ATTEND_ROWS (96 / TILE_ROWS * TILE_ROWS)                    /* rows of a query block, about */
+#define ATTEND_ROWS (96 / TILE_ROWS * TILE_ROWS)                    /* rows of a query block, about; and of a large one: each packs the */
+#define ATTEND_ROWS_LARGE (4 * ATTEND_ROWS)                         /* keys that it sees */
 #define SPLIT_QUERIES 4                                             /* decoding: at most so many queries ... */
 #define SPLIT_KEYS ATTEND_KEYS                                      /* ... over more keys than this are cut along the keys */
 #define SPLIT_PARTS 32
@@ -17,11 +18,11 @@ struct attend_shape {
     int queries, rows;     /* of a query block; rows padded to TILE_ROWS */
 };
 
-static struct attend_shape attend_shape_of(int heads, int kv_heads, int dim)
+static struct attend_shape attend_shape_of(int heads, int kv_heads, int dim, int rows)
 {
     struct attend_shape s = {.group = heads / kv_heads, .dim = dim};
     s.width = (dim + TILE_COLS - 1) / TILE_COLS * TILE_COLS;
-    s.queries = s.group < ATTEND_ROWS ? ATTEND_ROWS / s.group : 1;
+    s.queries = s.group < rows ? rows / s.group : 1;
     s.rows = (s.queries * s.group + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS;
     return s;
 }
@@ -379,10 +380,16 @@ static size_t attend_cut(int64_t *first, const struct attention *a, const struct
     return (size_t)(split * attend_part_size(shape));
 }
 
+struct attend_pass {
+    const struct attention *a;
+    int rows; /* of a block of queries */
+};
+
 static void attend_all(void *arg)
 {
-    const struct attention *a = arg;
-    struct attend w = {.a = a, .shape = attend_shape_of(a->heads, a->kv_heads, a->head_dim)};
+    const struct attend_pass *pass = arg;
+    const struct attention *a = pass->a;
+    struct attend w = {.a = a, .shape = attend_shape_of(a->heads, a->kv_heads, a->head_dim, pass->rows)};
     int64_t *first = mem_array(NULL, (size_t)a->n_seq + 1, sizeof *first), t;
     size_t room = attend_cut(first, a, &w.shape);
     float *parts = room ? team_scratch(room) : NULL;
@@ -408,12 +415,23 @@ static void attend_all(void *arg)
     free(first);
 }
 
+/* Large blocks of queries, where there are enough for all threads. */
+static int attend_block_rows(const struct attention *a)
+{
+    struct attend_shape large = attend_shape_of(a->heads, a->kv_heads, a->head_dim, ATTEND_ROWS_LARGE);
+    int64_t tasks = 0;
+    for (int i = 0; i < a->n_seq; i++)
+        tasks += attend_tasks(a, &large, &a->seq[i]);
+    return tasks >= 8 * omp_get_max_threads() ? ATTEND_ROWS_LARGE : ATTEND_ROWS;
+}
+
 static void ISA(attention)(const struct attention *a)
 {
+    struct attend_pass pass = {a, team_in() ? ATTEND_ROWS : attend_block_rows(a)};
     if (team_in())
-        attend_all((void *)a);
+        attend_all(&pass);
     else
-        team_run(attend_all, (void *)a);
+        team_run(attend_all, &pass);
 }
 
 #endif

@@ -54,8 +54,9 @@ static void ISA(ceiling)(struct kernels_ceiling *c)
 
 static size_t ISA(scratch_bytes)(int heads, int kv_heads, int head_dim)
 {
-    struct attend_shape s = attend_shape_of(heads, kv_heads, head_dim);
+    struct attend_shape s = attend_shape_of(heads, kv_heads, head_dim, ATTEND_ROWS), large = attend_shape_of(heads, kv_heads, head_dim, ATTEND_ROWS_LARGE);
     size_t few = MATMUL_FEW_ROWS * (FEW_DEPTH + 2 * VL), own = PACKED_A > few ? PACKED_A : few, attend = attend_back_scratch(&s);
+    attend = attend > attend_scratch(&large) ? attend : attend_scratch(&large);
     return sizeof(float) * (2 * (BLOCK_B + VL) + (size_t)omp_get_max_threads() * (attend > own ? attend : own));
 }
 
