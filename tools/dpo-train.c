@@ -169,6 +169,8 @@ int main(int argc, char **argv)
     if (preference_run_init(&run, &e) < 0)
         die_usage("%s", e.text);
     if (o.write_ref) {
+        if (!run.needs.reference)
+            die_usage("--loss %s needs no reference, so --write-ref has nothing to write", run.options.losses);
         status = preference_run_write(&run, argv[first], o.write_ref, &e);
         if (status < 0)
             die_err(&e);

@@ -181,8 +181,6 @@ struct train_method preference_run_method(struct preference_run *r)
 
 int preference_run_write(struct preference_run *r, const char *data, const char *path, struct err *e)
 {
-    if (!r->needs.reference)
-        return err_set(e, "--loss %s needs no reference, so --write-ref has nothing to write", r->options.losses);
     struct token_file *t = token_file_open(data, e);
     if (!t)
         return -1;

@@ -32,7 +32,7 @@ usage() {
 }
 
 logged() {
-    sed -n 's/^{"type":"step",.*"'"$2"'":\([^,}]*\).*/\1/p' "$1/log.jsonl" | tr '\n' ' ' | sed 's/ $//'
+    sed -n 's|^{"type":"step",.*"'"$2"'":\([^,}]*\).*|\1|p' "$1/log.jsonl" | tr '\n' ' ' | sed 's/ $//'
 }
 
 timeless() {
