@@ -60,6 +60,13 @@ mv trained adapter
 training "lora-train, ragged" ragged.tok lora-train --steps 5 --batch 8 --order file
 training "full-train" train.tok full-train --steps 4 --batch 4 --keep 1
 rm -rf trained
+# Preferences, 4 pairs a step: the whole run, the reference's log-probabilities included. A pair's tokens count its prompt once.
+make-tokens -q --kind pairs --samples 12 --min 400 --max 500 --vocab 49152 -m "$MODEL" -o pairs.tok
+tok-decode -q --json pairs.tok >pairs.jsonl
+rm -rf trained
+wall=$(seconds dpo-train -q -m "$MODEL" -o trained --epochs 1 --batch 4 --recompute none --summary train.json pairs.tok)
+result "dpo-train" "$(awk "BEGIN { print $(ckpt-info --json pairs.tok | sed -n 's/.*"tokens": *\([0-9]*\).*/\1/p' | head -1) / $wall }")" tokens/s "$(value peak_memory train.json)"
+rm -rf trained
 # The whole of a run that has next to nothing to compute: what comes before a first step, that step, and saving.
 make-tokens -q --samples 1 --min 8 --max 8 --vocab 49152 --all -m "$MODEL" -o short.tok
 for i in 1 2 3; do rm -rf short; seconds lora-train -q -m "$MODEL" -o short --steps 1 short.tok; done | median >first
@@ -113,7 +120,7 @@ result "adapter-merge" "$(cat merge)" s "$(value peak_memory merge.json)" "$(awk
 
 : >peers.jsonl
 if [ -n "${PEER_PYTHON:-}" ]; then
-	"$PEER_PYTHON" "$ROOT/tests/bench/peers.py" "$MODEL" "$TEXT" ragged.jsonl >>peers.jsonl || true
+	"$PEER_PYTHON" "$ROOT/tests/bench/peers.py" "$MODEL" "$TEXT" ragged.jsonl pairs.jsonl >>peers.jsonl || true
 fi
 
 sh "$ROOT/tests/bench/table.sh" "$(ceiling 1)" "$(ceiling 2)" ours.jsonl peers.jsonl bench.json | tee table

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The same work by the peers that are installed, for tests/bench/bench.sh: one JSON object per line, {"work", "peer", "value", "unit", "memory"}.
 
-    peers.py MODEL TEXT RAGGED [WORK]      needs what is measured: torch, transformers, peft; tokenizers
+    peers.py MODEL TEXT RAGGED PAIRS [WORK]      needs what is measured: torch, transformers, peft, trl; tokenizers
 Each piece of work runs in a process of its own (so that memory is its own); a peer that is not installed is left out.
 """
 import json
@@ -71,6 +71,37 @@ def train(work, peer, path, dtype, batches, lora):
         if len(rates) == 4 or time.time() - began > LONG_ENOUGH:
             break
     report(work, f"{peer} {dtype}", median(rates[1:] or rates), "tokens/s")  # the first warms up, unless it is all that there was time for
+
+
+def preferences(path, pairs):
+    """Steps of TRL's DPOTrainer on 4 pairs each, a file of {"prompt", "chosen", "rejected"} ids; the reference is the model without its adapter."""
+    torch, model = load(path, "float32")
+    import tempfile
+    from datasets import Dataset
+    from peft import LoraConfig
+    from transformers import AutoTokenizer, TrainerCallback
+    from trl import DPOConfig, DPOTrainer
+
+    class Ready(DPOTrainer):
+        def _prepare_dataset(self, dataset, *_):
+            return dataset
+
+    class Clock(TrainerCallback):
+        ends = []
+
+        def on_step_end(self, args, state, control, **_):
+            self.ends.append(time.time())
+
+    rows = [json.loads(line) for line in open(pairs)][:12]
+    tokens = [len(r["prompt"]) + len(r["chosen"]) + len(r["rejected"]) for r in rows]
+    data = Dataset.from_list([{k + "_ids": r[k] for k in ("prompt", "chosen", "rejected")} for r in rows])
+    with tempfile.TemporaryDirectory() as out:
+        args = DPOConfig(output_dir=out, per_device_train_batch_size=4, max_steps=3, gradient_checkpointing=False, bf16=False, use_cpu=True, max_length=None,
+                         train_sampling_strategy="sequential", save_strategy="no", report_to=[])
+        trainer = Ready(model=model, args=args, train_dataset=data, processing_class=AutoTokenizer.from_pretrained(path), callbacks=[Clock()],
+                        peft_config=LoraConfig(r=16, lora_alpha=32, target_modules="all-linear"))
+        trainer.train()
+    report("dpo-train", "trl+peft float32", sum(tokens[4:]) / (Clock.ends[-1] - Clock.ends[0]), "tokens/s")  # the first step warms up
 
 
 def generate(path):
@@ -171,18 +202,19 @@ def merge(path):
 
 
 def main():
-    model, text, ragged = sys.argv[1:4]
+    model, text, ragged, pairs = sys.argv[1:5]
     peft, real = "transformers+peft", lambda torch, vocab: padded(torch, ragged)
     works = {"train-f32": lambda: train("lora-train", peft, model, "float32", even, True),
              "train-bf16": lambda: train("lora-train", peft, model, "bfloat16", even, True),
              "ragged-f32": lambda: train("lora-train, ragged", peft, model, "float32", real, True),
              "full-f32": lambda: train("full-train", "transformers", model, "float32", even, False), "generate": lambda: generate(model),
+             "preferences": lambda: preferences(model, pairs),
              "llama.cpp": lambda: llama_cpp(model), "encode": lambda: encode(model, text), "merge": lambda: merge(model)}
-    if len(sys.argv) > 4:
-        works[sys.argv[4]]()
+    if len(sys.argv) > 5:
+        works[sys.argv[5]]()
         return
     for name in works:
-        subprocess.run([sys.executable, __file__, model, text, ragged, name], stderr=subprocess.DEVNULL, check=False)
+        subprocess.run([sys.executable, __file__, model, text, ragged, pairs, name], stderr=subprocess.DEVNULL, check=False)
 
 
 main()
