@@ -207,8 +207,10 @@ static bool does_nothing(const struct pre_step *step)
 
 void pre_tokenizer_prepare(struct pre_tokenizer *p)
 {
+    if (!p->n)
+        return;
     const struct pre_step *step = p->steps, *end = step + p->n;
-    bool digits = step < end && only_cuts(step, MATCH_NUMERIC);
+    bool digits = only_cuts(step, MATCH_NUMERIC);
     step += digits;
     if (step == end || !only_cuts(step, MATCH_KNOWN))
         return;
