@@ -2,28 +2,29 @@
 #ifndef KERNELS_CPU_ELEMENTS_TMPL_H
 #define KERNELS_CPU_ELEMENTS_TMPL_H
 
-#define CHUNK 4096
+#define CHUNK 1024
+#define FEW_CHUNKS 4 /* that one thread does */
 
 /* i runs over whole and partial vectors of chunk `b` of `count` elements, `lanes` of them in use. */
 #define EACH_CHUNK(b, count) for (int64_t b = 0; b < (count); b += CHUNK)
 #define EACH_VECTOR(i, lanes, b, count) \
     for (int64_t i = b, end_ = min_i64((b) + CHUNK, count), lanes; i < end_ && (lanes = lanes_left(end_, i), true); i += VL)
 
+VEC int64_t chunks(int64_t count) { return (count + CHUNK - 1) / CHUNK; }
+
 static void ISA(swiglu)(float *y, const float *gate, const float *up, int64_t count)
 {
-    if (!team_alone())
-        return;
-#pragma omp parallel for if (count > CHUNK)
-    EACH_CHUNK(b, count)
-        EACH_VECTOR(i, n, b, count) {
+    TEAM_SHARE(b, chunks(count), count > FEW_CHUNKS * CHUNK, {
+        EACH_VECTOR(i, n, b * CHUNK, count) {
             vf g = v_load_n(gate + i, (int)n);
             v_store_n(y + i, v_mul(v_mul(g, v_sigmoid(g)), v_load_n(up + i, (int)n)), (int)n);
         }
+    });
 }
 
 static void ISA(swiglu_backward)(float *dgate, float *dup, const float *dy, const float *gate, const float *up, int64_t count)
 {
-#pragma omp parallel for if (count > CHUNK)
+#pragma omp parallel for if (count > FEW_CHUNKS * CHUNK)
     EACH_CHUNK(b, count)
         EACH_VECTOR(i, n, b, count) {
             vf g = v_load_n(gate + i, (int)n), u = v_load_n(up + i, (int)n), d = v_load_n(dy + i, (int)n), s = v_sigmoid(g);
@@ -35,17 +36,15 @@ static void ISA(swiglu_backward)(float *dgate, float *dup, const float *dy, cons
 
 static void ISA(add)(float *x, const float *y, int64_t count)
 {
-    if (!team_alone())
-        return;
-#pragma omp parallel for if (count > CHUNK)
-    EACH_CHUNK(b, count)
-        EACH_VECTOR(i, n, b, count)
+    TEAM_SHARE(b, chunks(count), count > FEW_CHUNKS * CHUNK, {
+        EACH_VECTOR(i, n, b * CHUNK, count)
             v_store_n(x + i, v_add(v_load_n(x + i, (int)n), v_load_n(y + i, (int)n)), (int)n);
+    });
 }
 
 static void ISA(scale)(float *x, float s, int64_t count)
 {
-#pragma omp parallel for if (count > CHUNK)
+#pragma omp parallel for if (count > FEW_CHUNKS * CHUNK)
     EACH_CHUNK(b, count)
         EACH_VECTOR(i, n, b, count)
             v_store_n(x + i, v_mul(v_load_n(x + i, (int)n), v_set(s)), (int)n);
@@ -94,7 +93,7 @@ VEC void dropout_chunk(float *y, const float *x, float p, const struct rng *r, u
 static void ISA(dropout)(float *y, const float *x, float p, uint64_t seed, uint64_t stream, int64_t row0, int64_t n, int64_t c)
 {
     struct rng r = {seed, stream};
-#pragma omp parallel for if (n * c > CHUNK)
+#pragma omp parallel for if (n * c > FEW_CHUNKS * CHUNK)
     EACH_CHUNK(b, n * c)
         dropout_chunk(y, x, p, &r, (uint64_t)(row0 * c + b), b, min_i64(b + CHUNK, n * c));
 }
@@ -105,7 +104,7 @@ static void ISA(adamw)(float *p, float *m, float *v, const float *grad, int64_t 
     vf decay = v_set((float)(1 - o->lr * o->weight_decay)), b1 = v_set((float)(1 - o->beta1)), b2 = v_set((float)o->beta2);
     vf c2 = v_set((float)(1 - o->beta2)), eps = v_set((float)o->eps), gain = v_set(o->grad_scale);
     vf step = v_set((float)(o->lr / (1 - pow(o->beta1, (double)o->step)))), root = v_set((float)sqrt(1 - pow(o->beta2, (double)o->step)));
-#pragma omp parallel for if (count > CHUNK)
+#pragma omp parallel for if (count > FEW_CHUNKS * CHUNK)
     EACH_CHUNK(b, count)
         EACH_VECTOR(i, n, b, count) {
             vf g = v_mul(v_load_n(grad + i, (int)n), gain), old = v_load_n(m + i, (int)n);

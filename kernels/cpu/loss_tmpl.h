@@ -116,15 +116,17 @@ static void ISA(row_stats)(float *mean, float *entropy, float *squares, const fl
     }
 }
 
-/* In double, blocks of CHUNK summed in order; within a block four sums side by side. */
+#define SQUARES 4096
+
+/* In double, blocks of SQUARES summed in order; within a block four sums side by side. */
 static double ISA(sum_squares)(const float *x, int64_t count)
 {
     typedef double lanes4 __attribute__((vector_size(32)));
-    int64_t blocks = (count + CHUNK - 1) / CHUNK;
+    int64_t blocks = (count + SQUARES - 1) / SQUARES;
     double total = 0, *part = mem_array(NULL, (size_t)blocks, sizeof *part);
-#pragma omp parallel for if (count > CHUNK)
+#pragma omp parallel for if (count > SQUARES)
     for (int64_t b = 0; b < blocks; b++) {
-        int64_t i = b * CHUNK, end = min_i64(i + CHUNK, count);
+        int64_t i = b * SQUARES, end = min_i64(i + SQUARES, count);
         lanes4 sum = {0};
         for (; i + 4 <= end; i += 4) {
             lanes4 d = {x[i], x[i + 1], x[i + 2], x[i + 3]};

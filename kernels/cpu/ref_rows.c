@@ -160,20 +160,12 @@ static void dropout_ref(float *y, const float *x, float p, uint64_t seed, uint64
 
 static void gather_rows_ref(float *out, const float *x, const int32_t *rows, int64_t n, int64_t c)
 {
-    if (!team_alone())
-        return;
-#pragma omp parallel for if (n > 1)
-    for (int64_t i = 0; i < n; i++)
-        memcpy(out + i * c, x + rows[i] * c, (size_t)c * sizeof *x);
+    TEAM_SHARE(i, n, n > 1, { memcpy(out + i * c, x + rows[i] * c, (size_t)c * sizeof *x); });
 }
 
 static void scatter_rows_ref(float *x, const float *in, const int32_t *rows, int64_t n, int64_t c)
 {
-    if (!team_alone())
-        return;
-#pragma omp parallel for if (n > 1)
-    for (int64_t i = 0; i < n; i++)
-        memcpy(x + rows[i] * c, in + i * c, (size_t)c * sizeof *x);
+    TEAM_SHARE(i, n, n > 1, { memcpy(x + rows[i] * c, in + i * c, (size_t)c * sizeof *x); });
 }
 
 void ref_fill_rows(struct kernels *k)

@@ -10,15 +10,13 @@ VEC int lanes_left(int64_t n, int64_t i) { return n - i < VL ? (int)(n - i) : VL
 
 static void ISA(bias_add)(float *y, const float *bias, int64_t n, int64_t c)
 {
-    if (!team_alone())
-        return;
-#pragma omp parallel for if (n * c > FEW_ELEMENTS)
-    for (int64_t i = 0; i < n; i++)
+    TEAM_SHARE(i, n, n * c > FEW_ELEMENTS, {
         for (int64_t j = 0; j < c; j += VL) {
             int lanes = lanes_left(c, j);
             float *p = y + i * c + j;
             v_store_n(p, v_add(v_load_n(p, lanes), v_load_n(bias + j, lanes)), lanes);
         }
+    });
 }
 
 static void ISA(bias_backward)(const struct row_sum *dbias, const float *dy, int64_t n, int64_t c)
@@ -54,11 +52,8 @@ VEC float row_dot(const float *a, const float *b, const float *w, vf plus, int64
 static void ISA(rmsnorm)(float *y, int64_t y_stride, float *rstd, const float *x, int64_t x_stride, const float *w,
                          bool plus_one, float eps, int64_t n, int64_t c)
 {
-    if (!team_alone())
-        return;
     vf plus = v_set(plus_one ? 1 : 0);
-#pragma omp parallel for if (n * c > FEW_ELEMENTS)
-    for (int64_t i = 0; i < n; i++) {
+    TEAM_SHARE(i, n, n * c > FEW_ELEMENTS, {
         const float *xi = x + i * x_stride;
         float r = 1 / sqrtf(row_dot(xi, xi, NULL, plus, c) / (float)c + eps);
         for (int64_t j = 0; j < c; j += VL) {
@@ -68,7 +63,7 @@ static void ISA(rmsnorm)(float *y, int64_t y_stride, float *rstd, const float *x
         }
         if (rstd)
             rstd[i] = r;
-    }
+    });
 }
 
 static void ISA(rmsnorm_backward)(float *dx, int64_t dx_stride, bool add, const struct row_sum *dw, const float *dy, int64_t dy_stride,
@@ -116,11 +111,8 @@ VEC void rope_angles(const float *t, int lanes, bool inverse, vf *cosine, vf *si
 static void ISA(rope)(float *x, int64_t stride, const float *cos_sin, const int32_t *pos, bool inverse,
                       int64_t n, int heads, int head_dim)
 {
-    if (!team_alone())
-        return;
     int half = head_dim / 2;
-#pragma omp parallel for if (n * heads * head_dim > FEW_ELEMENTS)
-    for (int64_t i = 0; i < n; i++)
+    TEAM_SHARE(i, n, n * heads * head_dim > FEW_ELEMENTS, {
         for (int j = 0; j < half; j += VL) {
             int lanes = lanes_left(half, j);
             vf cosine, sine;
@@ -132,6 +124,7 @@ static void ISA(rope)(float *x, int64_t stride, const float *cos_sin, const int3
                 v_store_n(hi, v_add(v_mul(b, cosine), v_mul(a, sine)), lanes);
             }
         }
+    });
 }
 
 static void ISA(embedding)(float *out, const struct mat *table, const int32_t *ids, int64_t n, int64_t c)

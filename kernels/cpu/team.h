@@ -13,6 +13,8 @@
  *     team_wait();                 until all have done what comes before; or something else while !team_ready()
  *     while ((i = team_next(&w)) >= 0) ...
  *
+ *     TEAM_SHARE(i, n, many, statements)   as the latter; a caller without a team takes an OpenMP loop, on several threads where `many`
+ *
  * Each thread has tasks side by side, in order, the same ones for the same n: first team_first(&w). When they are done it takes over what
  * others have left. A caller without a team has all tasks, and never waits. Nobody waits at the end of an operation. */
 #ifndef KERNELS_CPU_TEAM_H
@@ -36,6 +38,24 @@ int64_t team_first(const struct team_work *w);
 bool team_ready(void);
 void team_wait(void);
 int64_t team_next(struct team_work *w); /* -1: none is left */
+
+#define TEAM_SHARE(i, n, many, ...)                                                            \
+    do {                                                                                       \
+        if (team_in()) {                                                                       \
+            struct team_work work_;                                                            \
+            team_enter(&work_, n);                                                             \
+            team_wait();                                                                       \
+            for (int64_t i; (i = team_next(&work_)) >= 0;) {                                   \
+                __VA_ARGS__                                                                    \
+            }                                                                                  \
+        } else {                                                                               \
+            bool many_ = many;                                                                 \
+            _Pragma("omp parallel for if (many_)") for (int64_t i = 0; i < (n); i++)           \
+            {                                                                                  \
+                __VA_ARGS__                                                                    \
+            }                                                                                  \
+        }                                                                                      \
+    } while (0)
 
 /* An operation of its own: memory that all see, SCRATCH_SHARED of one thread. */
 float *team_scratch(size_t floats);

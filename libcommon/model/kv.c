@@ -7,8 +7,6 @@
 #include "model/layer.h"
 #include "model/rope.h"
 
-#define TEAM_ROWS 2 /* up to which the work between the products is less than what it costs to share it out */
-
 struct kv_cache {
     struct model *m;
     int max_seq;
@@ -265,7 +263,7 @@ static void run(struct kv_cache *c, const struct piece *p, int n_pieces)
     r.n_out = set_outputs(c, p, n_pieces);
     c->work.pass.bf16 = m->bf16;
     m->k->embedding(c->x, &table, c->ids, r.n, m->config.hidden);
-    if (r.n <= TEAM_ROWS)
+    if (r.n <= MATMUL_FEW_ROWS) /* short enough for what it costs to begin an operation to count */
         m->k->team(run_pass, &r);
     else
         run_pass(&r);
