@@ -1,4 +1,5 @@
 /* Writing safetensors files as the reference's `prepare` does, with the checksums that our files carry. */
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,12 +11,15 @@
 #include "format/safetensors.h"
 #include "format/safetensors_sums.h"
 
+#define BEHIND ((uint64_t)8 << 20) /* bytes after which the system is told to write them: else all is left for the end */
+
 struct st_writer {
     FILE *out;
     char *path;
     const struct st_tensor *tensors; /* borrowed */
     int n, current;                  /* current: the tensor that the next byte belongs to */
     uint64_t in_current, written, data_size, header_size;
+    uint64_t on_way;                 /* of `written`: what the system is writing */
     char *header;                    /* kept when there are checksums */
     size_t sums_at;                  /* offset of their first digit in `header`; 0: none */
     char *sums;
@@ -165,6 +169,19 @@ struct st_writer *st_writer_begin(FILE *out, const char *path, struct st_tensor 
     return w;
 }
 
+/* Where it cannot be begun early, syncing the file does it all. */
+static void write_behind(struct st_writer *w)
+{
+#ifdef __linux__
+    if (w->written - w->on_way < BEHIND)
+        return;
+    sync_file_range(fileno(w->out), (off_t)(8 + w->header_size + w->on_way), (off_t)(w->written - w->on_way), SYNC_FILE_RANGE_WRITE);
+    w->on_way = w->written;
+#else
+    (void)w;
+#endif
+}
+
 int st_writer_data(struct st_writer *w, const void *data, size_t len, struct err *e)
 {
     const char *p = data;
@@ -182,6 +199,7 @@ int st_writer_data(struct st_writer *w, const void *data, size_t len, struct err
     w->written += len;
     if (fwrite(data, 1, len, w->out) != len)
         return err_sys(e, "%s: cannot write", w->path);
+    write_behind(w);
     return 0;
 }
 

@@ -89,6 +89,18 @@ done
 measure_ceilings
 result "decode" "$(cat decode.one)" tokens/s "$(value peak_memory gen.json)" "$(awk "BEGIN { print $(cat decode.one) * $weights / $(ceiling 2) }")"
 result "decode, 8 at once" "$(cat decode.eight)" tokens/s
+result "decode, 8 at once : one" "$(awk "BEGIN { print $(cat decode.eight) / $(cat decode.one) }")" times
+
+# Short prompts of many lengths, as they come; one after another it is a fifth of them.
+awk 'BEGIN { for (i = 1; i <= 200; i++) { printf "{\"text\": \""; for (j = -20; j < i * 37 % 60; j++) printf "%s%d ", j % 3 ? "a " : "b ", (i * j + 400) % 10; print "\"}" } }' >many.jsonl
+awk 'NR % 5 == 0' many.jsonl >some.jsonl
+answering() { # FILE [OPTION...]: seconds of its passes
+	file=$1
+	shift
+	gen -q -m "$MODEL" --raw --batch "$file" --max-tokens 64 --summary gen.json "$@" -f -o answers.jsonl
+	awk "BEGIN { print $(value prompt_tokens gen.json) / $(value prompt_tokens_per_second gen.json) + $(value new_tokens gen.json) / $(value new_tokens_per_second gen.json) }"
+}
+result "gen --batch : one by one" "$(awk "BEGIN { print 5 * $(answering some.jsonl --parallel 1) / $(answering many.jsonl) }")" times
 
 awk '{ gsub(/\\/, "\\\\"); gsub(/"/, "\\\""); print "{\"text\": \"" $0 "\"}" }' "$TEXT" >text.jsonl
 fmt-chat -q -F text -o text.chat text.jsonl
@@ -114,8 +126,8 @@ if [ -d "$data/tokenizers" ]; then
 	done
 fi
 
-for i in 1 2 3; do seconds adapter-merge -q -f -m "$MODEL" -o merged --summary merge.json adapter; done | median >merge
-for i in 1 2 3; do rm -rf copy; seconds cp -r "$MODEL" copy; done | median >copied
+for i in 1 2 3; do rm -rf merged; seconds adapter-merge -q -m "$MODEL" -o merged --summary merge.json adapter; done | median >merge
+for i in 1 2 3; do rm -rf copy; seconds sh -c "cp -r '$MODEL' copy && sync copy/* copy"; done | median >copied # on the disk, as a merge is
 result "adapter-merge" "$(cat merge)" s "$(value peak_memory merge.json)" "$(awk "BEGIN { print $(cat copied) / $(cat merge) }")"
 
 : >peers.jsonl
@@ -128,7 +140,7 @@ sh "$ROOT/tests/bench/table.sh" "$(ceiling 1)" "$(ceiling 2)" ours.jsonl peers.j
 	printf '# What the main work costs\n\nWritten by `make bench` on %s, version %s, with %s. Figures are medians of one run on\n' \
 		"$(date +%Y-%m-%d)" "$(lora-train --version | sed -n '1s/.* //p')" "$([ -s peers.jsonl ] && echo 'peers' || echo 'no peers installed')"
 	printf 'one machine: compare ratios, not runs. "ceiling" is the share of the multiply-adds, or for decoding of the bytes read, that the\n'
-	printf 'machine reached at most in the same run; for a merge, of what `cp` of the folder takes.\n\n```\n'
+	printf 'machine reached at most in the same run; for a merge, of what `cp` of the folder and `sync` take.\n\n```\n'
 	cat table
 	printf '```\n'
 } >BENCH.md
