@@ -12,12 +12,12 @@
 #define LR_FULL 1e-6
 
 static struct train_options train = TRAIN_DEFAULTS(5e-6);
-static struct preference_run run = {.options = PREFERENCE_DEFAULTS};
+static struct preference_run run = {.options = PREFERENCE_DEFAULTS, .sync_mix = 0.6};
 static struct {
     int64_t rank;
     double alpha, dropout;
     const char *targets, *bias, *write_ref;
-    bool rslora, full, rank_given, alpha_given, targets_given, bias_given, dropout_given;
+    bool sync_mix_given, rslora, full, rank_given, alpha_given, targets_given, bias_given, dropout_given;
 } o = {.rank = 16, .alpha = 32, .targets = "all-linear", .bias = "none"};
 
 static const struct opt options[] = {
@@ -39,6 +39,8 @@ static const struct opt options[] = {
     {OPT_STRING, 0, "ref-model", &run.ref_model, "DIR", "another model (the one that is trained, as it starts)", .path = OPT_INPUT},
     {OPT_STRING, 0, "ref-logprobs", &run.ref_logprobs, "FILE", "computed before by --write-ref", .path = OPT_INPUT},
     {OPT_STRING, 0, "write-ref", &o.write_ref, "FILE", "compute the reference's log-probabilities, write them, stop", .path = OPT_OUTPUT},
+    {OPT_COUNT, 0, "sync-ref", &run.sync_every, "N", "steps after which the reference moves towards the model; 0: never (0)", .min = 0, .max = 1e12},
+    {OPT_REAL, 0, "sync-mix", &run.sync_mix, "X", "how far (0.6)", .min = 0, .max = 1, .given = &o.sync_mix_given},
     {OPT_GROUP, .help = "What is trained"},
     {OPT_STRING, 0, "adapter", &run.adapter, "DIR", "start from this adapter, with its rank, scale and targets", .path = OPT_INPUT},
     {OPT_FLAG, 0, "full", &o.full, NULL, "every weight instead of an adapter"},
@@ -142,6 +144,10 @@ static int64_t weights_bytes(const struct model *m)
 static void check_usage(int n_files)
 {
     bool pairs = o.rank_given || o.alpha_given || o.targets_given || o.bias_given || o.rslora;
+    if (run.sync_every && o.full)
+        die_usage("--sync-ref needs a second copy of what is trained, which --full would make one of the whole model; train an adapter");
+    if (o.sync_mix_given && !run.sync_every)
+        die_usage("--sync-mix needs --sync-ref N");
     if (run.adapter && pairs)
         die_usage("--adapter brings its own rank, alpha, targets, rslora and bias");
     if (o.full && (run.adapter || pairs || o.dropout_given))

@@ -323,7 +323,11 @@ static int begin(struct loop *l, struct err *e)
 {
     struct train_job *j = l->j;
     l->s.total_steps = j->schedule.total;
-    if (j->subject.start(j->subject.arg, j->seed, e) < 0 || resume(l, e) < 0)
+    if (j->subject.start(j->subject.arg, j->seed, e) < 0)
+        return -1;
+    if (j->optimizer->keeps_reference)
+        optimizer_begin_reference(j->optimizer, j->model->k);
+    if (resume(l, e) < 0)
         return -1;
     free(l->s.tool);
     free(l->s.run);

@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/mem.h"
 
@@ -22,6 +23,7 @@ void optimizer_layout(struct optimizer *o, struct arena *a)
     o->grad = arena_alloc(a, "gradients", count, sizeof(float));
     o->m = arena_alloc(a, "optimizer state", count, sizeof(float));
     o->v = arena_alloc(a, "optimizer state", count, sizeof(float));
+    o->reference = o->keeps_reference ? arena_alloc(a, "reference of the trained weights", count, sizeof(float)) : NULL;
     for (int i = 0; i < o->n; i++) {
         o->params[i]->value = o->value ? o->value + o->offset[i] : NULL;
         o->params[i]->grad = o->grad ? o->grad + o->offset[i] : NULL;
@@ -32,6 +34,62 @@ void optimizer_release(struct optimizer *o)
 {
     free(o->offset);
     *o = (struct optimizer){0};
+}
+
+/* Both blocks pass through the host a piece at a time. */
+#define PIECE 65536
+
+static void each_piece(const struct optimizer *o, const struct kernels *k, void (*fn)(float *value, float *reference, int64_t n, double mix), double mix)
+{
+    float *host = mem_array(NULL, 2 * PIECE, sizeof *host);
+    int64_t all = o->offset[o->n];
+    for (int64_t i = 0; i < all; i += PIECE) {
+        int64_t n = all - i < PIECE ? all - i : PIECE;
+        size_t bytes = (size_t)n * sizeof *host;
+        k->copy_out(host, o->value + i, bytes);
+        k->copy_out(host + PIECE, o->reference + i, bytes);
+        fn(host, host + PIECE, n, mix);
+        k->copy_in(o->value + i, host, bytes);
+        k->copy_in(o->reference + i, host + PIECE, bytes);
+    }
+    free(host);
+}
+
+static void copy_piece(float *value, float *reference, int64_t n, double mix)
+{
+    (void)mix;
+    memcpy(reference, value, (size_t)n * sizeof *value);
+}
+
+static void swap_piece(float *value, float *reference, int64_t n, double mix)
+{
+    (void)mix;
+    for (int64_t i = 0; i < n; i++) {
+        float x = value[i];
+        value[i] = reference[i];
+        reference[i] = x;
+    }
+}
+
+static void mix_piece(float *value, float *reference, int64_t n, double mix)
+{
+    for (int64_t i = 0; i < n; i++)
+        reference[i] = reference[i] * (float)(1 - mix) + (float)mix * value[i];
+}
+
+void optimizer_begin_reference(const struct optimizer *o, const struct kernels *k)
+{
+    each_piece(o, k, copy_piece, 0);
+}
+
+void optimizer_swap_reference(const struct optimizer *o, const struct kernels *k)
+{
+    each_piece(o, k, swap_piece, 0);
+}
+
+void optimizer_mix_reference(const struct optimizer *o, const struct kernels *k, double mix)
+{
+    each_piece(o, k, mix_piece, mix);
 }
 
 void optimizer_zero_grad(const struct optimizer *o, const struct kernels *k)

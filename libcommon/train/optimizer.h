@@ -21,6 +21,8 @@ struct optimizer {
     int n;
     int64_t *offset;             /* (n + 1) floats */
     float *value, *grad, *m, *v; /* (offset[n]) each */
+    bool keeps_reference;        /* set before the layout: a second copy of the values, part of a checkpoint */
+    float *reference;
 };
 
 void optimizer_init(struct optimizer *o, struct param **params, int n);
@@ -31,6 +33,11 @@ void optimizer_zero_grad(const struct optimizer *o, const struct kernels *k);
 double optimizer_grad_norm(const struct optimizer *o, const struct kernels *k);
 /* step: from 1; norm: of this step's gradients. Clipping: min(1, clip / (norm + 1e-6)), torch's clip_grad_norm_. */
 void optimizer_step(const struct optimizer *o, const struct kernels *k, const struct optimizer_options *p, int64_t step, double norm);
+
+/* The copy of the values: begins as they are; changes places with them; moves towards them: (1 - mix) reference + mix value. */
+void optimizer_begin_reference(const struct optimizer *o, const struct kernels *k);
+void optimizer_swap_reference(const struct optimizer *o, const struct kernels *k);
+void optimizer_mix_reference(const struct optimizer *o, const struct kernels *k, double mix);
 
 /* The first tensor whose gradient holds a NaN or an infinity; NULL when none does. */
 const char *optimizer_find_bad_gradient(const struct optimizer *o);

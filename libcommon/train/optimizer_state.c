@@ -7,20 +7,25 @@
 #include "format/checkpoint.h"
 #include "format/safetensors.h"
 
-static const char *const PARTS[] = {"master", "exp_avg", "exp_avg_sq"};
+static const char *const PARTS[] = {"master", "exp_avg", "exp_avg_sq", "reference"};
+
+static int parts(const struct optimizer *o)
+{
+    return o->keeps_reference ? 4 : 3;
+}
 
 static float *part(const struct optimizer *o, int i, int k)
 {
-    return (k == 0 ? o->value : k == 1 ? o->m : o->v) + o->offset[i];
+    return (k == 0 ? o->value : k == 1 ? o->m : k == 2 ? o->v : o->reference) + o->offset[i];
 }
 
 static struct st_tensor *describe(const struct optimizer *o)
 {
-    struct st_tensor *list = mem_zalloc((size_t)o->n * 3 + 1, sizeof *list);
+    struct st_tensor *list = mem_zalloc((size_t)o->n * (size_t)parts(o) + 1, sizeof *list);
     for (int i = 0; i < o->n; i++)
-        for (int k = 0; k < 3; k++) {
+        for (int k = 0; k < parts(o); k++) {
             const struct param *p = o->params[i];
-            struct st_tensor *t = &list[i * 3 + k];
+            struct st_tensor *t = &list[i * parts(o) + k];
             *t = (struct st_tensor){.name = mem_printf("%s.%s", p->name, PARTS[k]), .type = DTYPE_F32, .ndim = p->ndim, .data = part(o, i, k)};
             memcpy(t->shape, p->shape, sizeof p->shape);
         }
@@ -32,7 +37,7 @@ int optimizer_state_save(const struct optimizer *o, const char *dir, struct err 
     const struct st_meta meta = {ST_CHECKSUMS, NULL};
     char *path = file_join(dir, CHECKPOINT_OPTIMIZER);
     struct st_tensor *list = describe(o);
-    int n = o->n * 3, r = 0;
+    int n = o->n * parts(o), r = 0;
     FILE *out = fopen(path, "we");
     struct st_writer *w = out ? st_writer_begin(out, path, list, n, &meta, 1, e) : NULL;
     if (!out)
@@ -74,10 +79,10 @@ int optimizer_state_load(struct optimizer *o, const char *dir, struct err *e)
     char *path = file_join(dir, CHECKPOINT_OPTIMIZER);
     struct st_file *f = st_open(path, e);
     int r = f ? 0 : -1;
-    if (f && f->n_tensors != o->n * 3)
-        r = err_set(e, "%s: holds %d tensors, expected %d", path, f->n_tensors, o->n * 3);
+    if (f && f->n_tensors != o->n * parts(o))
+        r = err_set(e, "%s: holds %d tensors, expected %d", path, f->n_tensors, o->n * parts(o));
     for (int i = 0; i < o->n && r == 0; i++)
-        for (int k = 0; k < 3 && r == 0; k++)
+        for (int k = 0; k < parts(o) && r == 0; k++)
             r = load_part(o, f, i, k, e);
     st_close(f);
     free(path);

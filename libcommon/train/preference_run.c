@@ -40,6 +40,9 @@ int preference_run_init(struct preference_run *r, struct err *e)
                                            .begin = show_begin, .progress = show_progress};
     if (!r->needs.reference && (r->ref_model || r->ref_logprobs))
         return err_set(e, "--loss %s needs no reference, so %s has no use", r->options.losses, r->ref_model ? "--ref-model" : "--ref-logprobs");
+    if (r->sync_every && (!r->needs.reference || r->ref_model))
+        return err_set(e, r->ref_model ? "--sync-ref moves the reference towards the model, so --ref-model cannot be it" : "--loss %s needs no reference, so --sync-ref has no use",
+                       r->options.losses);
     return 0;
 }
 
@@ -62,6 +65,8 @@ static void describe(const struct preference_run *r, json_t *j)
     json_object_set_new(j, "desirable_weight", json_real(o->desirable_weight));
     json_object_set_new(j, "undesirable_weight", json_real(o->undesirable_weight));
     json_object_set_new(j, "train_prompt", json_boolean(o->train_prompt));
+    json_object_set_new(j, "sync_ref", json_integer(r->sync_every));
+    json_object_set_new(j, "sync_mix", json_real(r->sync_mix));
     json_object_set_new(j, "ref_model", r->ref_model ? json_string(r->want[0].model) : json_null());
     json_object_set_new(j, "ref_logprobs", r->ref_logprobs ? json_string(r->ref[0]->hash) : json_null());
 }
@@ -81,6 +86,7 @@ static int open_inputs(void *arg, struct session *s, struct err *e)
             return -1;
     if (r->ref_logprobs && !(r->ref[0] = preference_reference_open(r->ref_logprobs, &r->want[0], s->train, r->needs.mismatched, e)))
         return -1;
+    s->optimizer.keeps_reference = r->sync_every > 0;
     describe(r, s->settings);
     return 0;
 }
@@ -122,6 +128,10 @@ static struct train_objective objective(void *arg, struct session *s)
     preference_step_init(&r->step, &r->p, model_config_context(&s->model->config), s->plan.room);
     r->step.ref = r->ref[0];
     r->step.eval_ref = r->ref[1];
+    r->step.sync_every = r->sync_every;
+    r->step.sync_mix = r->sync_mix;
+    r->step.optimizer = &s->optimizer;
+    r->step.k = s->model->k;
     r->step.check_start = r->needs.reference && !r->ref_model && !(r->adapter && r->dropout > 0);
     return preference_objective(&r->step);
 }
@@ -164,7 +174,7 @@ static double flops(void *arg, const struct session *s, double *rows)
     trained += s->train->n_trained;
     *rows = (double)s->train->n_tokens;
     double sum = decoder_flops(s->model, n, trained, pairs, true, s->plan.recompute);
-    if (r->needs.step)
+    for (int pass = 0; pass < (r->needs.step ? 1 : 0) + (r->sync_every ? 1 : 0); pass++)
         sum += decoder_flops(s->model, n, trained, pairs, false, false);
     if (r->needs.mismatched)
         sum += decoder_flops(s->model, other, s->train->n_trained, other_pairs, false, false);

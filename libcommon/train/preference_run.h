@@ -17,6 +17,8 @@ struct preference_run {
     const char *ref_model;          /* --ref-model; NULL: the model as training starts */
     const char *ref_logprobs;       /* --ref-logprobs; NULL: OUT/ref-logprobs, computed when it does not fit */
     const char *adapter;            /* training goes on from it */
+    int64_t sync_every;             /* --sync-ref; 0: never */
+    double sync_mix;                /* --sync-mix */
     int64_t rows;
     double dropout;
     /* filled here */

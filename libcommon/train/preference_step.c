@@ -228,6 +228,26 @@ static bool is_one_pack(const struct preference_step *o, const struct pack *p, e
     return w->n == 1 || rows <= p->max_rows;
 }
 
+/* The reference's sums by its own values, once it has moved. */
+static int measure_reference(struct preference_step *o, const struct through *t, enum preference_what what, struct err *e)
+{
+    struct step_work *w = o->work;
+    if (!o->sync_every || o->done < o->sync_every)
+        return OBJECTIVE_DONE;
+    optimizer_swap_reference(o->optimizer, o->k);
+    int code = o->needs.mismatched ? pass_over(o, t, PREFERENCE_MISMATCHED, PASS_MEASURE, e) : 0;
+    if (code == 0)
+        code = pass_over(o, t, what, PASS_MEASURE, e);
+    optimizer_swap_reference(o->optimizer, o->k);
+    for (int64_t i = 0; i < w->n; i++)
+        for (int k = 0; k < 2; k++) {
+            struct preference_answer *y = &w->samples[i].answer[k];
+            y->reference_shared = y->shared;
+            y->reference_rest = y->rest;
+        }
+    return code;
+}
+
 /* ---- what is told ---- */
 
 static void describe(const struct preference_step *o, const struct preference_result *r, double *told)
@@ -302,7 +322,10 @@ static int gradients(void *arg, const struct objective_step *s, double *loss, st
     enum preference_what what = o->needs.prompt ? PREFERENCE_ANSWERS_PROMPT : PREFERENCE_ANSWERS;
     struct step_work *w = begin_work(o, s->data, s->batch->items, s->batch->n, o->ref);
     struct preference_result r;
-    int code = o->needs.mismatched ? pass_over(o, &t, PREFERENCE_MISMATCHED, PASS_MEASURE, e) : 0;
+    int code = measure_reference(o, &t, what, e);
+    o->number = s->number;
+    if (code == 0 && o->needs.mismatched)
+        code = pass_over(o, &t, PREFERENCE_MISMATCHED, PASS_MEASURE, e);
     if (code == 0 && o->needs.step && !is_one_pack(o, s->pack, what)) {
         code = pass_over(o, &t, what, PASS_FORWARD, e);
         if (code == 0 && preference_evaluate(o->p, &w->totals, &o->state, true, w->samples, (size_t)w->n, w->gradients, &r, e) < 0)
@@ -328,6 +351,9 @@ static void made(void *arg)
 {
     struct preference_step *o = arg;
     o->state = o->next;
+    o->done = o->number;
+    if (o->sync_every && o->done % o->sync_every == 0)
+        optimizer_mix_reference(o->optimizer, o->k, o->sync_mix);
     tally(&o->log, o->step);
 }
 
@@ -338,9 +364,12 @@ static int measure(void *arg, struct decoder *d, struct pack *p, const struct to
     struct step_work *w = begin_work(o, t, NULL, t->n_samples, o->eval_ref);
     struct preference_result r;
     double told[TELL_ALL];
-    int code = o->needs.mismatched ? pass_over(o, &through, PREFERENCE_MISMATCHED, PASS_MEASURE, e) : 0;
+    enum preference_what what = o->needs.prompt ? PREFERENCE_ANSWERS_PROMPT : PREFERENCE_ANSWERS;
+    int code = measure_reference(o, &through, what, e);
+    if (code == 0 && o->needs.mismatched)
+        code = pass_over(o, &through, PREFERENCE_MISMATCHED, PASS_MEASURE, e);
     if (code == 0)
-        code = pass_over(o, &through, o->needs.prompt ? PREFERENCE_ANSWERS_PROMPT : PREFERENCE_ANSWERS, PASS_MEASURE, e);
+        code = pass_over(o, &through, what, PASS_MEASURE, e);
     if (code == OBJECTIVE_NOT_FINITE)
         return err_set(e, "%s: a log-probability is no finite number", t->path);
     if (code)
@@ -384,16 +413,18 @@ static json_t *state(void *arg)
         json_array_append_new(sums, json_real(o->log.sum[k]));
         json_array_append_new(counts, json_integer(o->log.count[k]));
     }
-    return json_pack("{s:f,s:f,s:o,s:o}", "mean", o->state.mean, "count", o->state.count, "log_sums", sums, "log_counts", counts);
+    return json_pack("{s:I,s:f,s:f,s:o,s:o}", "steps", (json_int_t)o->done, "mean", o->state.mean, "count", o->state.count, "log_sums", sums, "log_counts", counts);
 }
 
 static int restore(void *arg, const json_t *j, struct err *e)
 {
     struct preference_step *o = arg;
     json_t *sums, *counts;
-    if (json_unpack((json_t *)j, "{s:F,s:F,s:o,s:o}", "mean", &o->state.mean, "count", &o->state.count, "log_sums", &sums, "log_counts", &counts) < 0 ||
+    json_int_t steps;
+    if (json_unpack((json_t *)j, "{s:I,s:F,s:F,s:o,s:o}", "steps", &steps, "mean", &o->state.mean, "count", &o->state.count, "log_sums", &sums, "log_counts", &counts) < 0 ||
         json_array_size(sums) != TELL_ALL || json_array_size(counts) != TELL_ALL)
         return err_set(e, "holds no state of a preference loss");
+    o->done = steps;
     for (int k = 0; k < TELL_ALL; k++) {
         o->log.sum[k] = json_number_value(json_array_get(sums, (size_t)k));
         o->log.count[k] = json_integer_value(json_array_get(counts, (size_t)k));

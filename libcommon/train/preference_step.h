@@ -11,6 +11,7 @@
 
 #include "format/ref_logprobs.h"
 #include "train/objective.h"
+#include "train/optimizer.h"
 #include "train/preference.h"
 #include "train/preference_pack.h"
 
@@ -31,6 +32,13 @@ struct preference_step {
     int64_t context;
     const struct ref_logprobs *ref, *eval_ref;
     bool check_start;               /* the reference is the model as it starts, and nothing is drawn: the first step must show it */
+    /* TR-DPO (Gorbatovski et al. 2024, arXiv 2404.09656): after every so many steps the reference moves towards the model; from then on its
+     * log-probabilities are computed beside the model's. 0: never */
+    int64_t sync_every;
+    double sync_mix;
+    const struct optimizer *optimizer; /* keeps the reference's values, when sync_every is not 0 */
+    const struct kernels *k;
+    int64_t done, number;           /* steps made, the one in hand */
     struct preference_state state, next;
     struct preference_tally log, eval;
     double step[TELL_ALL];          /* of the step in hand; NAN: it has none */

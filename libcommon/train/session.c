@@ -202,7 +202,7 @@ int64_t session_parameters(const struct session *s, int64_t *trained)
 
 int64_t session_saved_bytes(const struct session *s)
 {
-    return s->c->saved_bytes(s->model) + s->optimizer.offset[s->optimizer.n] * (int64_t)(3 * sizeof(float));
+    return s->c->saved_bytes(s->model) + s->optimizer.offset[s->optimizer.n] * (int64_t)((s->optimizer.keeps_reference ? 4 : 3) * sizeof(float));
 }
 
 double session_flops(const struct session *s, double *rows)

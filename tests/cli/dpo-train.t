@@ -155,6 +155,20 @@ printf x >early/ref-logprobs
 t early --steps 4 --restart
 ok 'one that is damaged is made again' cmp early/ref-logprobs written.ref
 
+t fixed --steps 6
+t synced --steps 6 --sync-ref 2
+is "$(logged synced loss | cut -d' ' -f1,2)" "$(logged fixed loss | cut -d' ' -f1,2)" '--sync-ref 2: the first two steps are as without'
+not_ok 'then the reference has moved' test "$(logged synced loss | cut -d' ' -f3)" = "$(logged fixed loss | cut -d' ' -f3)"
+t moved --steps 6 --sync-ref 3 --sync-mix 1 --eval dev.tok --eval-every 3
+is "$(sed -n 's/.*"type":"eval","step":3,.*"eval_rewards.margins":\([^,]*\).*/\1/p' moved/log.jsonl)" 0.0 '--sync-mix 1: it then is the model'
+is "$(logged moved rewards/margins | cut -d' ' -f4)" 0.0 'and the next step begins at no margin'
+t none --steps 6 --sync-ref 2 --sync-mix 0
+is "$(logged none loss)" "$(logged fixed loss)" '--sync-mix 0: it does not move, and is computed as before'
+usage '--full' '--sync-ref with --full' dpo-train -m model -o out.d --full --sync-ref 2 pairs.tok
+usage '--ref-model' '--sync-ref with --ref-model' dpo-train -m model -o out.d --ref-model model --sync-ref 2 pairs.tok
+usage 'no reference' '--sync-ref of a loss without one' dpo-train -m model -o out.d --loss simpo --sync-ref 2 pairs.tok
+usage '--sync-ref N' '--sync-mix alone' dpo-train -m model -o out.d --sync-mix 0.5 pairs.tok
+
 # ---- what is trained ----
 t on --steps 2 --adapter plain
 ok '--adapter: the reference is the model with it' near_first on loss 0.693147181
@@ -225,7 +239,7 @@ for loss in sigmoid aot sigmoid:0.7,bco_pair:0.3,sft orpo; do
     done
     rm -rf whole threads again
 done
-for options in '--loss kto' '--loss bco --full --lr 1e-4'; do
+for options in '--loss kto' '--loss kto --sync-ref 2' '--loss bco --full --lr 1e-4'; do
     one="$options --steps 4 --log-every 3"
     k whole $one
     k cut --rows 40 -j 2 $one
@@ -238,7 +252,7 @@ ok '--full: so it does' same_run whole cut
 rm -rf whole cut
 
 # ---- killed and started again ----
-long="--loss sigmoid,bco_pair --steps 60 --save-every 4 --log-every 3 --eval dev.tok --eval-every 5 --dropout 0.1"
+long="--loss sigmoid,bco_pair --steps 60 --save-every 4 --log-every 3 --eval dev.tok --eval-every 5 --dropout 0.1 --sync-ref 7"
 t reference $long
 kills=0
 while [ $kills -lt 6 ]; do
