@@ -128,6 +128,7 @@ static void run_loop(struct run *r, int (*start)(void *, uint64_t, struct err *)
     struct err e = ERR_INIT;
     char busy[200], *log = mem_printf("%s/log.jsonl", out);
     struct train_job j = {.o = &r->o, .model = r->model, .train = r->tokens, .optimizer = &r->optimizer, .plan = &r->plan, .batches = &r->batches,
+                          .objective = &objective_tokens,
                           .subject = {r, start ? start : run_start, run_save, r->lora ? "adapter_config.json" : "config.json"}, .tool = "test",
                           .log_path = log, .log_default = log, .run = "{}", .provenance = "{}", .seed = r->seed, .stop = run_stop, .say = run_quiet, .warn = run_quiet,
                           .begun = run_begin, .progress = run_progress};
