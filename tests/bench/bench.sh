@@ -61,7 +61,7 @@ training "lora-train, ragged" ragged.tok lora-train --steps 5 --batch 8 --order 
 training "full-train" train.tok full-train --steps 4 --batch 4 --keep 1
 rm -rf trained
 # Preferences, 4 pairs a step: the whole run, the reference's log-probabilities included. A pair's tokens count its prompt once.
-make-tokens -q --kind pairs --samples 12 --min 400 --max 500 --vocab 49152 -m "$MODEL" -o pairs.tok
+make-tokens -q --kind pairs --samples 12 --min 150 --max 900 --vocab 49152 -m "$MODEL" -o pairs.tok
 tok-decode -q --json pairs.tok >pairs.jsonl
 rm -rf trained
 wall=$(seconds dpo-train -q -m "$MODEL" -o trained --epochs 1 --batch 4 --recompute none --summary train.json pairs.tok)
