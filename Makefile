@@ -4,6 +4,7 @@
 #   make check         every test that needs no accelerator
 #   make check-arm     the tests on 64-bit Arm: cross-compiled, run by an emulator; skipped where there is none
 #   make demo          the whole road on the embedded base model, or on MODEL=dir DATA=file.json
+#   make demo-dpo      preferences: the style of answers before and after, on the embedded base model
 #   make bench         costs of the main work, beside the peers that are installed
 #   make deps          install the Debian packages that the build and the tests need (deps-optional: those that widen the tests)
 #   make install       PREFIX (/usr/local) and DESTDIR; also uninstall, installcheck
@@ -31,7 +32,7 @@ Q := $(if $(filter 1,$(V)),,@)
 .DELETE_ON_ERROR:
 .SECONDARY:
 .SUFFIXES:
-.PHONY: all tests check check-units check-arm demo bench fuzz fuzz-run completions install uninstall installcheck deps deps-optional clean force
+.PHONY: all tests check check-units check-arm demo demo-dpo bench fuzz fuzz-run completions install uninstall installcheck deps deps-optional clean force
 
 ifneq ($(filter deps,$(MAKECMDGOALS)),)
 # Nothing is probed before the packages are there; the other goals follow in a make of their own.

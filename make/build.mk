@@ -93,6 +93,10 @@ check-arm:
 demo: all
 	@BUILD='$(CURDIR)/$B' MODEL='$(MODEL)' DATA='$(DATA)' sh pipelines/demo.sh
 
+# Preferences and what they change, on the embedded model.
+demo-dpo: all
+	@BUILD='$(CURDIR)/$B' sh pipelines/dpo.sh
+
 # MODEL=dir measures that model; PEER_PYTHON=path a python whose packages do the same work.
 bench: all tests $B/tests/bench/kernels $B/tests/bench/tokenizer
 	@BUILD='$(CURDIR)/$B' MODEL='$(MODEL)' sh tests/bench/bench.sh
