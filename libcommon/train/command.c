@@ -97,7 +97,7 @@ static int check_resources(const struct train_command *c, const struct session *
         return err_set(e, "needs %s of memory, %s may be used; fewer --rows, --recompute layer or shorter samples need less", need, have);
     }
     long long free_bytes = outfile_free_space(cli.output);
-    int64_t need = session_saved_bytes(s) * (c->o->keep + 1) + c->saved_bytes(s->model) + DISK_MARGIN;
+    int64_t need = session_disk_bytes(s) + DISK_MARGIN;
     if (free_bytes >= 0 && need > free_bytes)
         return err_set(e, "%s: needs %" PRId64 " bytes of disk for %" PRId64 " checkpoints and the result, %lld are free; --keep 1 needs less", cli.output,
                        need, c->o->keep + 1, free_bytes);

@@ -26,6 +26,8 @@ struct train_method {
     struct train_objective (*objective)(void *arg, struct session *s);
     /* Floating-point operations and rows of one epoch. */
     double (*flops)(void *arg, const struct session *s, double *rows);
+    /* Bytes of the files that it keeps in OUT. */
+    int64_t (*kept)(void *arg, const struct session *s);
     void (*close)(void *arg);
 };
 

@@ -40,7 +40,7 @@ static void add_disk(struct buf *b, const struct session *s)
     long long have = outfile_free_space(cli.output);
     buf_printf(b, "disk (bytes)\n");
     line(b, "one checkpoint, about", session_saved_bytes(s));
-    line(b, "at most, with the result", session_saved_bytes(s) * (s->c->o->keep + 1) + s->c->saved_bytes(s->model));
+    line(b, "at most, with the result", session_disk_bytes(s));
     if (have >= 0)
         line(b, "free", have);
 }

@@ -183,10 +183,22 @@ static double flops(void *arg, const struct session *s, double *rows)
     return sum;
 }
 
+/* The reference's log-probabilities: records of counts and f32, and where each begins. */
+static int64_t kept(void *arg, const struct session *s)
+{
+    const struct preference_run *r = arg;
+    const struct token_file *files[2] = {r->ref_logprobs ? NULL : s->train, s->eval};
+    int64_t n = 0;
+    for (int i = 0; i < 2 && r->needs.reference; i++)
+        if (files[i])
+            n += 4096 + 24 * files[i]->n_samples + 4 * files[i]->n_trained * (r->needs.mismatched ? 2 : 1);
+    return n;
+}
+
 struct train_method preference_run_method(struct preference_run *r)
 {
     return (struct train_method){.arg = r, .kind = kind_of(r), .longest = longest, .open = open_inputs, .prepare = prepare, .objective = objective,
-                                 .flops = flops, .close = close_run};
+                                 .flops = flops, .kept = kept, .close = close_run};
 }
 
 int preference_run_write(struct preference_run *r, const char *data, const char *path, struct err *e)

@@ -205,6 +205,12 @@ int64_t session_saved_bytes(const struct session *s)
     return s->c->saved_bytes(s->model) + s->optimizer.offset[s->optimizer.n] * (int64_t)((s->optimizer.keeps_reference ? 4 : 3) * sizeof(float));
 }
 
+int64_t session_disk_bytes(const struct session *s)
+{
+    int64_t kept = s->c->method && s->c->method->kept ? s->c->method->kept(s->c->method->arg, s) : 0;
+    return session_saved_bytes(s) * (s->c->o->keep + 1) + s->c->saved_bytes(s->model) + kept;
+}
+
 double session_flops(const struct session *s, double *rows)
 {
     const struct train_method *m = s->c->method;

@@ -28,6 +28,7 @@ int session_describe(struct session *s, struct err *e) MUST_CHECK; /* run, prove
 void session_close(struct session *s);
 
 int64_t session_saved_bytes(const struct session *s); /* of one checkpoint */
+int64_t session_disk_bytes(const struct session *s);  /* of the whole folder at most, the log aside */
 int64_t session_parameters(const struct session *s, int64_t *trained);
 /* Floating-point operations and rows of the whole run, on average samples. */
 double session_flops(const struct session *s, double *rows);

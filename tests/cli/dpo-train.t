@@ -199,6 +199,9 @@ ok 'and its reference is kept' test -f eval/eval-ref-logprobs
 has s.json '"eval_loss"' '--summary'
 run dpo-train --plan -m model -o out.d --loss kto labelled.tok
 is_status 0 '--plan'
+disk() { dpo-train --plan -m model -o out.d --loss "$1" pairs.tok | awk '/at most, with the result/ { print $6 }'; }
+size=$(wc -c <plain/ref-logprobs) more=$(($(disk sigmoid) - $(disk simpo)))
+ok "--plan counts the reference's file on disk" test "$more" -ge "$size" -a "$more" -le $((size + 8192))
 has out 'FLOPs per step' 'tells the work'
 not_ok 'and writes nothing' test -e out.d
 dpo-train -q -m model -o logs --dtype f32 --batch 8 --lr 1e-2 --steps 4 --log-every 2 pairs.tok
