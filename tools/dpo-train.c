@@ -23,7 +23,7 @@ static struct {
 static const struct opt options[] = {
     {OPT_GROUP, .help = "Loss"},
     {OPT_STRING, 0, "loss", &run.options.losses, "NAME[:WEIGHT],...", "losses and their weights (sigmoid)"},
-    {OPT_REAL, 0, "beta", &run.options.beta, "X", "how far the model may go from the reference: less with more (0.1)", .min = 0, .max = 1e6},
+    {OPT_REAL, 0, "beta", &run.options.beta, "X", "how far the model may go from the reference: less with more (0.1)", .min = 0, .max = 1000},
     {OPT_REAL, 0, "label-smoothing", &run.options.label_smoothing, "X", "share of pairs taken to be the wrong way round (0)", .min = 0, .max = 0.5},
     {OPT_CHOICE, 0, "f-divergence", &run.options.f_divergence, "reverse_kl|forward_kl|js_divergence|alpha_divergence", "divergence from the reference (reverse_kl)"},
     {OPT_REAL, 0, "f-alpha", &run.options.f_alpha, "X", "alpha of alpha_divergence (0.5)", .min = -10, .max = 10},
@@ -155,7 +155,7 @@ static void check_usage(int n_files)
     if (!o.write_ref)
         return;
     if (run.ref_logprobs || cli.output || cli.plan)
-        die_usage("--write-ref computes and stops: %s has no use", run.ref_logprobs ? "--ref-logprobs" : cli.output ? "-o" : "--plan");
+        die_usage(cli.plan ? "--plan is of training, which --write-ref does not do" : "--write-ref computes and stops: %s has no use", run.ref_logprobs ? "--ref-logprobs" : "-o");
     if (!cli.model)
         die_usage("-m DIR, the model, is missing");
     if (n_files != 1)

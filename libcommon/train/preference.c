@@ -150,7 +150,7 @@ static int check_ranges(const struct preference_options *o, struct err *e)
         {"ld-alpha", o->ld_alpha, 0, 1, false},
         {"discopop-tau", o->discopop_tau, 0, 1, true},
         {"simpo-gamma", o->simpo_gamma, 0, 1e3, false},
-        {"alpha", o->alpha, -10, 10, false},
+        {"alphapo-alpha", o->alpha, -10, 10, false},
         {"desirable-weight", o->desirable_weight, 0, 1e3, false},
         {"undesirable-weight", o->undesirable_weight, 0, 1e3, false},
     };
@@ -183,12 +183,14 @@ static int check_readers(const struct preference *p, struct err *e)
 {
     const struct preference_options *o = &p->o, d = PREFERENCE_DEFAULTS;
     bool pairs = has_family(p, PREFERENCE_OF_PAIRS), labels = has_family(p, PREFERENCE_OF_LABELS);
+    if (o->f_alpha != d.f_alpha && p->divergence != PREFERENCE_ALPHA)
+        return err_set(e, "--f-alpha is for --f-divergence alpha_divergence, which is %s", o->f_divergence);
     const struct {
         bool set, read;
         const char *text;
     } rows[] = {
         {o->label_smoothing != 0, any_reads(p, SMOOTHING), "--label-smoothing is for sigmoid, robust, exo_pair, aot, aot_unpaired, cpo, simpo and alphapo"},
-        {o->f_alpha != d.f_alpha, p->divergence == PREFERENCE_ALPHA, "--f-alpha is for --f-divergence alpha_divergence"},
+        {o->beta != d.beta, pairs || labels || has_family(p, PREFERENCE_FREE), "--beta is for losses of preferences"},
         {o->ld_alpha != 1, pairs, "--ld-alpha is for losses of pairs with a reference"},
         {o->wpo, pairs, "--wpo is for losses of pairs with a reference"},
         {o->wpo, !any_reads(p, PREFERENCE_SORTS), "--wpo weights pairs, but aot and aot_unpaired take them apart"},

@@ -249,7 +249,8 @@ static void test_refusals(void)
     refused(WITH(.f_divergence = "kl"), "--f-divergence 'kl' is unknown");
     refused(WITH(.losses = "sigmoid,nca_pair", .f_divergence = "forward_kl"), "and sft beside them), not for nca_pair");
     refused(WITH(.losses = "sft", .f_divergence = "forward_kl"), "--f-divergence forward_kl is for");
-    refused(WITH(.f_alpha = 2), "--f-alpha is for --f-divergence alpha_divergence; --loss is sigmoid");
+    refused(WITH(.f_alpha = 2), "--f-alpha is for --f-divergence alpha_divergence, which is reverse_kl");
+    refused(WITH(.losses = "sft", .beta = 0.2), "--beta is for losses of preferences; --loss is sft");
     refused(WITH(.f_divergence = "alpha_divergence", .f_alpha = 11), "--f-alpha 11");
     refused(WITH(.ld_alpha = 1.5), "--ld-alpha 1.5: expected a number from 0 and up to 1");
     refused(WITH(.losses = "simpo", .ld_alpha = 0.5), "--ld-alpha is for losses of pairs with a reference");
