@@ -15,7 +15,8 @@
  *    (so a packed batch equals its samples). Reductions have a fixed order.
  *  - cpu/ref_*.c are the specification: plain, naive C, accumulating in f32 unless a comment says double. Faster
  *    versions overwrite table entries and are held against it (tests/unit/kernels*.c).
- *  - Storage types of weights: DTYPE_F32, DTYPE_F16, DTYPE_BF16, at any alignment. Everything else is f32.
+ *  - Storage types of weights: DTYPE_F32, DTYPE_F16, DTYPE_BF16, at any alignment, and those of base/quantized.h. Everything
+ *    else is f32.
  *  - Non-finite values propagate; no op checks for them.
  */
 #ifndef KERNELS_H
@@ -27,12 +28,16 @@
 
 #include "base/dtype.h"
 #include "base/err.h"
+#include "base/quantized.h"
 
-/* A (rows, cols) matrix at `data` with element (i, j) at data[i * row_stride + j * col_stride] (strides in elements). */
+/* A (rows, cols) matrix at `data` with element (i, j) at data[i * row_stride + j * col_stride] (strides in elements).
+ * quantized, only for B: the matrix is that weight (out, in), or its transpose; data and type are unused, and the strides are
+ * {in, 1} or {1, in}, in > 1. */
 struct mat {
     const void *data;
     enum dtype type;
     int64_t row_stride, col_stride;
+    const struct quantized *quantized; /* host; NULL: stored as it is */
 };
 
 /* C (M, N) = alpha * A (M, K) . B (K, N) + beta * C.  C is f32, row stride ldc. beta is 0 or 1 (0: C is not read).
@@ -154,6 +159,9 @@ struct kernels {
 
     /* `count` products, none of which reads what another writes; short ones run side by side. */
     void (*matmul)(const struct matmul *list, int count);
+
+    /* out (rows, cols), row stride ld = the part of a quantized weight that begins at (row0, col0) */
+    void (*dequantize)(float *out, int64_t ld, const struct quantized *q, int64_t row0, int64_t rows, int64_t col0, int64_t cols);
 
     /* sum over rows of dy (N, C): gradient of a bias */
     void (*bias_backward)(const struct row_sum *dbias, const float *dy, int64_t n, int64_t c);

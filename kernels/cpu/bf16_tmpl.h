@@ -231,7 +231,7 @@ static struct kernels ISA(under);
 VEC bool is_of_pairs(const struct matmul *m)
 {
     bool few = m->m <= MATMUL_FEW_ROWS && m->b.row_stride == 1 && !m->cuts;
-    return m->round_bf16 && !few && m->m > 0 && m->n > 0 && m->k > 0;
+    return m->round_bf16 && !few && !m->b.quantized && m->m > 0 && m->n > 0 && m->k > 0;
 }
 
 static void ISA(matmul)(const struct matmul *list, int count)

@@ -11,6 +11,8 @@ void cpu_fill(struct kernels *k, unsigned features);
 
 void cpu_fill_ref(struct kernels *k);
 void ref_fill_matmul(struct kernels *k);
+void ref_fill_quantized(struct kernels *k);
+void ref_dequantize(float *out, int64_t ld, const struct quantized *q, int64_t row0, int64_t rows, int64_t col0, int64_t cols);
 void ref_fill_attention(struct kernels *k);
 void ref_fill_rows(struct kernels *k);
 void ref_fill_loss(struct kernels *k);

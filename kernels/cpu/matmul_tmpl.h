@@ -10,6 +10,7 @@
 #define TILES_MAX (96 / TILE_ROWS)             /* of rows that a thread works on at a time: its L2 cache */
 #define PARTS_MAX 32                           /* sums made apart in a block */
 #define PACKED_A (TILES_MAX * (TILE_ROWS * BLOCK_DEPTH + PARTS_MAX * VL))
+#define QUANTIZED_STEPS 64                     /* of the depth that are converted at a time */
 #define GROUP_MAX 4                            /* products made side by side */
 #define CHUNK_TILES 24                         /* tiles of a task at least */
 
@@ -57,6 +58,23 @@ VEC int product_of(const struct block *g, int64_t panel)
     return i;
 }
 
+/* A panel of a quantized weight, some steps of the depth at a time. */
+static void pack_quantized(float *to, const struct mat *b, int64_t from, int64_t depth, int64_t col, int cols, enum load_kind kind)
+{
+    float values[TILE_COLS * QUANTIZED_STEPS];
+    for (int64_t k = 0; k < depth; k += QUANTIZED_STEPS) {
+        int64_t steps = min_i64(QUANTIZED_STEPS, depth - k);
+        struct strip s = {(const char *)values, 1, cols, cols, steps};
+        if (b->col_stride == 1) {
+            ref_dequantize(values, cols, b->quantized, from + k, steps, col, cols);
+        } else {
+            ref_dequantize(values, steps, b->quantized, col, cols, from + k, steps);
+            s.row = steps, s.step = 1;
+        }
+        pack_panel(to + k * TILE_COLS, TILE_COLS, &s, kind);
+    }
+}
+
 static void pack_b_panel(const struct block *g, int64_t p)
 {
     int product = product_of(g, g->panel0 + p);
@@ -65,10 +83,15 @@ static void pack_b_panel(const struct block *g, int64_t p)
     for (int i = 0; i < g->n_parts; i++) {
         const struct part *part = g->parts + i;
         struct matmul_term t = term_of(m, part->term);
+        float *to = g->b + (p * g->depth + part->at) * TILE_COLS;
+        if (t.b.quantized) {
+            pack_quantized(to, &t.b, part->from, part->depth, col, (int)min_i64(TILE_COLS, m->n - col), load_kind_of(DTYPE_F32, m->round_bf16));
+            continue;
+        }
         enum load_kind kind = load_kind_of(t.b.type, m->round_bf16);
         struct strip s = {(const char *)t.b.data + (part->from * t.b.row_stride + col * t.b.col_stride) * load_size(kind), t.b.col_stride,
                           t.b.row_stride, (int)min_i64(TILE_COLS, m->n - col), part->depth};
-        pack_panel(g->b + (p * g->depth + part->at) * TILE_COLS, TILE_COLS, &s, kind);
+        pack_panel(to, TILE_COLS, &s, kind);
     }
 }
 
@@ -246,7 +269,7 @@ static void matmul_nothing(const struct matmul *m)
 
 VEC bool is_few(const struct matmul *m)
 {
-    return m->m <= MATMUL_FEW_ROWS && m->b.row_stride == 1 && !m->cuts && !m->n_more;
+    return m->m <= MATMUL_FEW_ROWS && m->b.row_stride == 1 && !m->b.quantized && !m->cuts && !m->n_more;
 }
 
 VEC bool is_together(const struct matmul *m)

@@ -21,7 +21,7 @@ static bool thin_of(const struct matmul *m, struct thin *t)
     const float *a = m->a.data, *b = m->b.data;
     *t = m->n < m->m ? (struct thin){m, b, a, m->n, m->m, m->b.row_stride, m->a.col_stride, 1, m->ldc}
                      : (struct thin){m, a, b, m->m, m->n, m->a.col_stride, m->b.row_stride, m->ldc, 1};
-    bool in_place = m->a.type == DTYPE_F32 && m->b.type == DTYPE_F32 && !m->round_bf16 && m->a.row_stride == 1 && m->b.col_stride == 1 &&
+    bool in_place = m->a.type == DTYPE_F32 && m->b.type == DTYPE_F32 && !m->b.quantized && !m->round_bf16 && m->a.row_stride == 1 && m->b.col_stride == 1 &&
                     ((uintptr_t)a | (uintptr_t)b) % sizeof(float) == 0;
     return in_place && m->n_more == 0 && t->n_rows >= TILE_ROWS && t->n_rows <= THIN_MAX && t->n_cols >= 4 * t->n_rows && m->k >= THIN_STEPS;
 }

@@ -56,6 +56,16 @@ static struct mat transposed(const void *data, enum dtype type, int64_t cols)
     return (struct mat){data, type, 1, cols};
 }
 
+static struct mat weight_rows(const struct linear *l)
+{
+    return (struct mat){l->weight, l->type, l->in, 1, l->quantized};
+}
+
+static struct mat weight_transposed(const struct linear *l)
+{
+    return (struct mat){l->weight, l->type, 1, l->in, l->quantized};
+}
+
 /* c (m, n) = alpha a b + beta c */
 static void multiply(const struct linear_pass *p, int64_t m, int64_t n, int64_t k, struct mat a, struct mat b, float *c,
                      float alpha, float beta)
@@ -172,7 +182,7 @@ void linear_forward_each(const struct linear_pass *p, const struct linear_to *to
         rest[i] = s;
         for (const struct lora *a = left[i]; a; a = a->next)
             next_place(&s, a);
-        products[i] = (struct matmul){n, l->out, l->in, rows_of(x, DTYPE_F32, l->in), transposed(l->weight, l->type, l->in),
+        products[i] = (struct matmul){n, l->out, l->in, rows_of(x, DTYPE_F32, l->in), weight_transposed(l),
                                       to[i].y, l->out, 1, 0, p->bf16, .more = terms[i], .n_more = used};
     }
     p->k->matmul(products, count);
@@ -252,7 +262,7 @@ static void backward_input(const struct linear_pass *p, const struct linear_from
     const float *g = p->low;
     for (int i = 0; i < count; i++) {
         const struct linear *l = from[i].l;
-        sum_add(&s, (struct matmul_term){l->out, rows_of(from[i].dy, DTYPE_F32, l->out), rows_of(l->weight, l->type, in), 1});
+        sum_add(&s, (struct matmul_term){l->out, rows_of(from[i].dy, DTYPE_F32, l->out), weight_rows(l), 1});
         for (const struct lora *a = l->lora; a; g += n * a->rank, a = a->next)
             if (!drops(p, a))
                 sum_add(&s, (struct matmul_term){a->rank, rows_of(g, DTYPE_F32, a->rank), rows_of(a->a, DTYPE_F32, in), 1});

@@ -43,8 +43,9 @@ struct lora {
 struct linear {
     char *module;                /* "model.layers.0.self_attn.q_proj" */
     int64_t out, in;
-    const void *weight;
+    const void *weight;          /* NULL when quantized */
     enum dtype type;
+    struct quantized *quantized; /* the weight as a quantized folder stores it; NULL: stored as `type`. Owned. Frozen */
     float *bias;                 /* (out) f32 or NULL */
     struct param *pw, *pbias;    /* NULL: frozen */
     struct lora *lora;

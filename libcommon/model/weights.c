@@ -254,6 +254,7 @@ static void linear_release(const struct kernels *k, struct linear *l)
         free(a);
     }
     free(l->module);
+    free(l->quantized);
     if (l->bias)
         k->free(l->bias, (size_t)l->out * sizeof *l->bias);
 }

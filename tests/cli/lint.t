@@ -25,10 +25,11 @@ arrows text base
 arrows format base
 arrows dist base
 arrows model base format text dist kernels
+arrows quantize base cli format text model train kernels
 arrows train base cli format text dist model kernels
 grep -nE '^#include "' kernels/*.[ch] kernels/cpu/*.[ch] 2>/dev/null | grep -vE '#include "(base|kernels)/' | grep -vE '#include "[a-z_0-9]+\.h"' >"$found"
 none 'kernels include only base and kernels'
-grep -nE '^#include "' tools/*.c 2>/dev/null | grep -vE '#include "(base|cli|format|text|dist|model|train|kernels)/' >"$found"
+grep -nE '^#include "' tools/*.c 2>/dev/null | grep -vE '#include "(base|cli|format|text|dist|model|quantize|train|kernels)/' >"$found"
 none 'programs include headers by folder'
 
 libraries=$(ls libcommon/*/*.c kernels/*.c kernels/cpu/*.c 2>/dev/null | grep -v '^libcommon/cli/')
