@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/mem.h"
 #include "cli/msg.h"
 #include "cli/opt.h"
 #include "format/model_folder.h"
@@ -154,8 +155,8 @@ static void check_usage(int n_files)
         die_usage("--full trains every weight, so %s has no use", run.adapter ? "--adapter (merge it first: adapter-merge)" : "an option of adapters");
     if (!o.write_ref)
         return;
-    if (run.ref_logprobs || cli.output || cli.plan)
-        die_usage(cli.plan ? "--plan is of training, which --write-ref does not do" : "--write-ref computes and stops: %s has no use", run.ref_logprobs ? "--ref-logprobs" : "-o");
+    if (run.ref_logprobs || cli.output)
+        die_usage("--write-ref computes and stops: %s has no use", run.ref_logprobs ? "--ref-logprobs" : "-o");
     if (!cli.model)
         die_usage("-m DIR, the model, is missing");
     if (n_files != 1)
@@ -177,7 +178,9 @@ int main(int argc, char **argv)
     if (o.write_ref) {
         if (!run.needs.reference)
             die_usage("--loss %s needs no reference, so --write-ref has nothing to write", run.options.losses);
-        status = preference_run_write(&run, argv[first], o.write_ref, &e);
+        status = preference_run_write(&run, argv[first], o.write_ref, train.memory ? train.memory : mem_available(), cli.plan ? &plan : NULL, &e);
+        fputs(buf_str(&plan), stdout);
+        buf_release(&plan);
         if (status < 0)
             die_err(&e);
         return cli_end(status);

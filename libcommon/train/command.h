@@ -26,6 +26,8 @@ struct train_method {
     struct train_objective (*objective)(void *arg, struct session *s);
     /* Floating-point operations and rows of one epoch. */
     double (*flops)(void *arg, const struct session *s, double *rows);
+    /* The same of what is computed beside the steps: once before them, and in `evaluations` passes over the held-out samples. */
+    double (*flops_beside)(void *arg, const struct session *s, int64_t evaluations, double *rows);
     /* Bytes of the files that it keeps in OUT. */
     int64_t (*kept)(void *arg, const struct session *s);
     void (*close)(void *arg);

@@ -120,17 +120,17 @@ static int resume(struct loop *l, struct err *e)
 /* ---- a step ---- */
 
 /* tensor: where it was seen first, NULL when that is not known. */
-static int diverged(struct loop *l, const char *what, const char *where, const char *tensor)
+static int diverged(struct loop *l, int64_t step, const char *what, const char *where, const char *tensor)
 {
     l->r->outcome = TRAIN_DIVERGED;
-    snprintf(l->r->why, sizeof l->r->why, "step %" PRId64 ": %s is no finite number%s%s%s%s", l->s.step + 1, what,
+    snprintf(l->r->why, sizeof l->r->why, "step %" PRId64 ": %s is no finite number%s%s%s%s", step, what,
              tensor ? ", first seen in " : "", tensor ? where : "", tensor ? tensor : "", tensor ? "'" : "");
     return 1;
 }
 
 static int diverged_before(struct loop *l, const char *what)
 {
-    return diverged(l, what, "the gradient of '", optimizer_find_bad_gradient(l->j->optimizer));
+    return diverged(l, l->s.step + 1, what, "the gradient of '", optimizer_find_bad_gradient(l->j->optimizer));
 }
 
 /* 1: stopped or diverged (see outcome), before anything was changed. */
@@ -166,7 +166,7 @@ static int step(struct loop *l, struct err *e)
     optimizer_step(j->optimizer, j->model->k, &p, l->s.step + 1, l->norm);
     const char *bad = optimizer_find_bad_value(j->optimizer, j->model->k);
     if (bad)
-        return diverged(l, "an updated weight", "'", bad);
+        return diverged(l, l->s.step + 1, "an updated weight", "'", bad);
     l->s.step++;
     l->s.epoch = b.epoch;
     l->s.tokens += b.rows, l->s.log_tokens += b.rows, l->r->tokens += b.rows;
@@ -188,14 +188,16 @@ static bool eval_due(const struct loop *l)
     return l->s.step == l->s.total_steps || (j->o->eval_every ? l->s.step % j->o->eval_every == 0 : epoch_end);
 }
 
-/* 1: stopped on the way; the evaluation stays pending. */
+/* 1: stopped on the way, or diverged; the evaluation stays pending. */
 static int eval(struct loop *l, struct err *e)
 {
     struct evaluation v;
     l->s.eval_pending = true;
     int r = l->j->objective->evaluate(l->j->objective->arg, l->j->plan->decoder, &l->pack, l->j->eval, &v, e);
-    if (r == 1)
+    if (r == OBJECTIVE_STOPPED)
         l->r->outcome = TRAIN_STOPPED;
+    if (r == OBJECTIVE_NOT_FINITE)
+        return diverged(l, l->s.step, "the loss of the held-out samples", NULL, NULL);
     if (r != 0)
         return r;
     l->s.eval_pending = false;

@@ -29,7 +29,8 @@ static int token_gradients(void *arg, const struct objective_step *s, double *lo
 static int token_evaluate(void *arg, struct decoder *d, struct pack *p, const struct token_file *t, struct evaluation *v, struct err *e)
 {
     (void)arg;
-    return evaluate(d, p, t, NULL, v, e);
+    int r = evaluate(d, p, t, NULL, v, e);
+    return r ? r : isfinite(v->loss) ? OBJECTIVE_DONE : OBJECTIVE_NOT_FINITE;
 }
 
 const struct train_objective objective_tokens = {.gradients = token_gradients, .evaluate = token_evaluate};

@@ -28,7 +28,7 @@ struct train_objective {
     void *arg;
     /* Adds the gradient of the step's loss (all gradients are zero before) and gives the loss; one of the above, -1 on error. */
     int (*gradients)(void *arg, const struct objective_step *s, double *loss, struct err *e);
-    /* DONE, STOPPED or -1. */
+    /* The same of held-out data. */
     int (*evaluate)(void *arg, struct decoder *d, struct pack *p, const struct token_file *t, struct evaluation *v, struct err *e);
     /* The rest may be NULL, all of it or none. */
     void (*made)(void *arg);                              /* the step's update is done: what it told counts */

@@ -21,10 +21,9 @@ static void count(struct buf *b, const char *label, double n)
     buf_printf(b, "%-34s %18.0f  %s\n", label, n, text);
 }
 
-static void add_memory(struct buf *b, const struct session *s, int64_t memory)
+static void add_memory(struct buf *b, const struct plan *p, const struct model *m, int64_t memory)
 {
-    const struct plan *p = &s->plan;
-    buf_printf(b, "memory on %s (bytes)\n", s->model->k->name);
+    buf_printf(b, "memory on %s (bytes)\n", m->k->name);
     for (int i = 0; i < p->arena.n_labels; i++)
         line(b, p->arena.parts[i].label, (int64_t)p->arena.parts[i].bytes);
     line(b, "arena, in one piece", (int64_t)p->arena.used);
@@ -35,23 +34,28 @@ static void add_memory(struct buf *b, const struct session *s, int64_t memory)
         line(b, "may be used", memory);
 }
 
-static void add_disk(struct buf *b, const struct session *s)
+static void add_free_disk(struct buf *b, const char *output)
 {
-    long long have = outfile_free_space(cli.output);
-    buf_printf(b, "disk (bytes)\n");
-    line(b, "one checkpoint, about", session_saved_bytes(s));
-    line(b, "at most, with the result", session_disk_bytes(s));
+    long long have = outfile_free_space(output);
     if (have >= 0)
         line(b, "free", have);
 }
 
-static void add_time(struct buf *b, const struct session *s, double rows, double flops)
+static void add_disk(struct buf *b, const struct session *s)
+{
+    buf_printf(b, "disk (bytes)\n");
+    line(b, "one checkpoint, about", session_saved_bytes(s));
+    line(b, "at most, with the result", session_disk_bytes(s));
+    add_free_disk(b, cli.output);
+}
+
+static void add_time(struct buf *b, const struct model *m, int64_t rows_at_once, double rows, double updates, double flops)
 {
     char time[32];
-    double rate = plan_product_rate(s);
+    double rate = plan_product_rate(m, rows_at_once);
     if (rate == 0)
         return;
-    double seconds = plan_seconds(s, rows, flops, rate);
+    double seconds = plan_seconds(m, rows, updates, flops, rate);
     progress_format_time(time, sizeof time, seconds);
     count(b, "FLOPs per second of products", rate);
     buf_printf(b, "%-34s %18s\n", "time, about", seconds < 1 ? "under a second" : time);
@@ -59,7 +63,7 @@ static void add_time(struct buf *b, const struct session *s, double rows, double
 
 static void add_work(struct buf *b, const struct session *s)
 {
-    double rows, flops = session_flops(s, &rows), steps = (double)s->schedule.total;
+    double rows, flops = session_flops(s, &rows), rows_beside, beside = session_flops_beside(s, &rows_beside), steps = (double)s->schedule.total;
     int64_t trained, all = session_parameters(s, &trained);
     buf_printf(b, "work\n");
     count(b, "parameters of the model", (double)all);
@@ -72,15 +76,31 @@ static void add_work(struct buf *b, const struct session *s)
     buf_printf(b, "%-34s %18s\n", "activations computed again", s->plan.recompute ? "yes" : "no");
     count(b, "tokens computed", rows);
     count(b, "FLOPs per step", flops / steps);
-    count(b, "FLOPs in all", flops);
-    add_time(b, s, rows, flops);
+    if (beside > 0)
+        count(b, "FLOPs beside the steps", beside);
+    count(b, "FLOPs in all", flops + beside);
+    add_time(b, s->model, s->plan.rows, rows + rows_beside / 2, steps * (double)trained, flops + beside);
 }
 
 void plan_text(struct buf *b, const struct session *s, int64_t memory, bool complete)
 {
-    add_memory(b, s, memory);
+    add_memory(b, &s->plan, s->model, memory);
     add_disk(b, s);
     add_work(b, s);
     if (complete)
         buf_printf(b, "%s is already complete\n", cli.output);
+}
+
+void plan_text_pass(struct buf *b, const struct plan *p, const struct model *m, int64_t memory, const struct plan_pass *pass)
+{
+    add_memory(b, p, m, memory);
+    buf_printf(b, "disk (bytes)\n");
+    line(b, "at most", pass->bytes);
+    add_free_disk(b, pass->output);
+    buf_printf(b, "work\n");
+    count(b, "samples", (double)pass->samples);
+    count(b, "rows at once, at most", (double)p->rows);
+    count(b, "tokens computed", pass->rows);
+    count(b, "FLOPs in all", pass->flops);
+    add_time(b, m, p->rows, pass->rows / 2, 0, pass->flops);
 }

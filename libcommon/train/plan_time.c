@@ -14,22 +14,22 @@ static double now(void)
 }
 
 /* The median of a few products y = x W^T of the first layer's widest weight. */
-double plan_product_rate(const struct session *s)
+double plan_product_rate(const struct model *model, int64_t rows_at_once)
 {
     enum { MOST = 15 };
-    const struct kernels *k = s->model->k;
-    const struct linear *l = &s->model->layers[0].gate;
+    const struct kernels *k = model->k;
+    const struct linear *l = &model->layers[0].gate;
     double each = 2.0 * (double)l->out * (double)l->in, took[MOST], began = now();
     int64_t rows = (int64_t)(MEASURE_FLOPS / each);
     int done = 0;
-    rows = rows > s->plan.rows ? s->plan.rows : rows < 2 * MATMUL_FEW_ROWS ? 2 * MATMUL_FEW_ROWS : rows;
+    rows = rows > rows_at_once ? rows_at_once : rows < 2 * MATMUL_FEW_ROWS ? 2 * MATMUL_FEW_ROWS : rows;
     struct err ignored = ERR_INIT; /* the caller is told by 0 */
     size_t bytes = (size_t)(rows * (l->in + l->out) + (l->weight ? 0 : l->out * l->in)) * sizeof(float);
     float *x = k->alloc(bytes, &ignored), *y = x + rows * l->in;
     if (!x)
         return 0;
     struct mat w = {l->weight ? l->weight : y + rows * l->out, l->weight ? l->type : DTYPE_F32, 1, l->in};
-    struct matmul m = {rows, l->out, l->in, {x, DTYPE_F32, l->in, 1}, w, y, l->out, 1, 0, s->model->bf16, NULL, 0};
+    struct matmul m = {rows, l->out, l->in, {x, DTYPE_F32, l->in, 1}, w, y, l->out, 1, 0, model->bf16, NULL, 0};
     k->matmul(&m, 1); /* memory is touched, threads are started */
     for (; done < MOST && (done < 3 || now() - began < MEASURE_SECONDS); done++) {
         double t = now();
@@ -51,12 +51,10 @@ static double row_bytes(const struct model_config *c)
     return 4.0 * (double)c->layers * (double)(60 * c->hidden + 25 * c->ffn + 12 * heads);
 }
 
-double plan_seconds(const struct session *s, double rows, double flops, double rate)
+double plan_seconds(const struct model *m, double rows, double updates, double flops, double rate)
 {
     struct kernels_ceiling c;
-    int64_t trained;
-    s->model->k->ceiling(&c);
-    session_parameters(s, &trained);
-    double moved = 2 * rows * row_bytes(&s->model->config) + (double)s->schedule.total * (double)trained * UPDATE_BYTES; /* 2: written lines are read first */
+    m->k->ceiling(&c);
+    double moved = 2 * rows * row_bytes(&m->config) + updates * UPDATE_BYTES; /* 2: written lines are read first */
     return flops / rate + moved / c.read_bytes;
 }

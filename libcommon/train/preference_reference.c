@@ -10,7 +10,8 @@
 #include "model/lora.h"
 #include "train/checks.h"
 #include "train/device.h"
-#include "train/plan.h"
+#include "train/plan_text.h"
+#include "train/preference_cost.h"
 #include "train/preference_pack.h"
 
 /* The model and its activations, and the values of the samples in hand. */
@@ -73,26 +74,33 @@ struct ref_logprobs *preference_reference_open(const char *path, const struct re
     return NULL;
 }
 
-static int plan(struct reader *r, struct err *e)
+static int make_plan(struct reader *r, struct err *e)
 {
     const struct preference_source *s = r->s;
     const struct plan_wish w = {.rows = s->rows, .useful = 0, .recompute = "none", .memory = INT64_MAX,
                                 .longest = preference_longest(r->t, s->mismatched, model_config_context(&r->m->config))};
-    char need[32], have[32];
     if (plan_make(&r->plan, r->m, NULL, &w, r->t, NULL, e) < 0)
         return -1;
     r->planned = true;
+    return 0;
+}
+
+static int check_memory(const struct reader *r, struct err *e)
+{
+    const struct preference_source *s = r->s;
+    char need[32], have[32];
     if (s->memory >= 0 && r->plan.peak > s->memory) {
         progress_format_bytes(need, sizeof need, (double)r->plan.peak);
         progress_format_bytes(have, sizeof have, (double)s->memory);
         return err_set(e, "%s: the reference needs %s of memory, %s may be used; fewer --rows need less", s->model, need, have);
     }
-    return plan_commit(&r->plan, NULL, e);
+    return 0;
 }
 
 static int open_reader(struct reader *r, struct err *e)
 {
-    if (!(r->m = open_model(r->s, e)) || check_tokens(r->m, r->s->model, r->t, e) < 0 || check_weights(r->m, e) < 0 || plan(r, e) < 0)
+    if (!(r->m = open_model(r->s, e)) || check_tokens(r->m, r->s->model, r->t, e) < 0 || check_weights(r->m, e) < 0 || make_plan(r, e) < 0 ||
+        check_memory(r, e) < 0 || plan_commit(&r->plan, NULL, e) < 0)
         return -1;
     size_t room = (size_t)r->plan.room;
     pack_init(&r->pack, r->plan.rows, r->plan.room);
@@ -214,5 +222,21 @@ int preference_reference_write(const struct preference_source *s, const struct t
     if (code == 0)
         return outfile_commit(f, e);
     outfile_abort(f);
+    return code;
+}
+
+int preference_reference_plan(const struct preference_source *s, const struct token_file *t, const char *path, struct buf *b, struct err *e)
+{
+    struct reader r = {.s = s, .t = t};
+    int code = (r.m = open_model(s, e)) && check_tokens(r.m, s->model, t, e) == 0 ? make_plan(&r, e) : -1;
+    if (code == 0) {
+        struct preference_cost c = preference_cost_of(t, r.m, false, s->mismatched);
+        const struct plan_pass pass = {path, preference_cost_file(t, s->mismatched), t->n_samples, c.rows + c.other_rows, preference_cost_forward(&c, r.m)};
+        plan_text_pass(b, &r.plan, r.m, s->memory, &pass);
+        code = check_memory(&r, e);
+    }
+    if (r.planned)
+        plan_release(&r.plan);
+    model_close(r.m);
     return code;
 }

@@ -11,6 +11,7 @@
 #ifndef TRAIN_PREFERENCE_REFERENCE_H
 #define TRAIN_PREFERENCE_REFERENCE_H
 
+#include "base/buf.h"
 #include "format/ref_logprobs.h"
 
 struct preference_source {
@@ -25,6 +26,8 @@ struct preference_source {
 
 int preference_reference_provenance(const struct preference_source *s, const struct token_file *t, struct ref_provenance *p, struct err *e) MUST_CHECK;
 int preference_reference_write(const struct preference_source *s, const struct token_file *t, const char *path, bool force, struct err *e) MUST_CHECK;
+/* Appends what writing would take; an error when there is not so much memory. */
+int preference_reference_plan(const struct preference_source *s, const struct token_file *t, const char *path, struct buf *b, struct err *e) MUST_CHECK;
 struct ref_logprobs *preference_reference_open(const char *path, const struct ref_provenance *want, const struct token_file *t, bool mismatched,
                                                struct err *e) MUST_CHECK;
 

@@ -10,6 +10,7 @@
 #include "cli/progress.h"
 #include "cli/stop.h"
 #include "model/linear.h"
+#include "train/preference_cost.h"
 #include "train/session.h"
 
 static enum token_kind kind_of(const struct preference_run *r)
@@ -146,68 +147,67 @@ static void close_run(void *arg)
 
 /* ---- cost ---- */
 
-/* Query rows from position `before` on, each of which sees itself and all before. */
-static double triangle(double before, double n)
-{
-    return n * before + n * (n + 1) / 2;
-}
-
-/* The reference's pass is not counted: it is made once. */
 static double flops(void *arg, const struct session *s, double *rows)
 {
-    struct preference_run *r = arg;
-    int64_t context = model_config_context(&s->model->config), n = 0, other = 0, trained = 0;
-    double pairs = 0, other_pairs = 0;
-    for (int64_t i = 0; i < s->train->n_samples; i++) {
-        struct preference_rows x = preference_rows_of(s->train, i, PREFERENCE_ANSWERS, context);
-        pairs += triangle(0, (double)x.prompt);
-        n += x.rows;
-        for (int k = 0; k < x.answers; k++)
-            pairs += triangle((double)x.prompt, (double)x.length[k]);
-        trained += r->needs.prompt ? x.prompt : 0;
-        if (r->needs.mismatched) {
-            x = preference_rows_of(s->train, i, PREFERENCE_MISMATCHED, context);
-            other += x.rows;
-            other_pairs += triangle(0, (double)x.rows);
-        }
-    }
-    trained += s->train->n_trained;
+    const struct preference_run *r = arg;
+    const struct model *m = s->model;
+    struct preference_cost c = preference_cost_of(s->train, m, r->needs.prompt, r->needs.mismatched);
+    int passes = (r->needs.step ? 1 : 0) + (r->sync_every ? 1 : 0); /* beside the one of the gradient */
     *rows = (double)s->train->n_tokens;
-    double sum = decoder_flops(s->model, n, trained, pairs, true, s->plan.recompute);
-    for (int pass = 0; pass < (r->needs.step ? 1 : 0) + (r->sync_every ? 1 : 0); pass++)
-        sum += decoder_flops(s->model, n, trained, pairs, false, false);
-    if (r->needs.mismatched)
-        sum += decoder_flops(s->model, other, s->train->n_trained, other_pairs, false, false);
-    if (linear_trains(&s->model->head) || s->model->norm.pw) /* the scores are made twice */
-        sum += 2 * (double)trained * (double)s->model->config.vocab * (double)s->model->config.hidden;
+    double sum = preference_cost_answers(&c, m, true, s->plan.recompute) + preference_cost_mismatched(&c, m) + passes * preference_cost_answers(&c, m, false, false);
+    if (linear_trains(&m->head) || m->norm.pw) /* the scores are made twice */
+        sum += 2 * c.trained * (double)m->config.vocab * (double)m->config.hidden;
     return sum;
 }
 
-/* The reference's log-probabilities: records of counts and f32, and where each begins. */
+/* The reference's one pass over each file, as if --ref-model were of this model's size, and the evaluations. */
+static double flops_beside(void *arg, const struct session *s, int64_t evaluations, double *rows)
+{
+    const struct preference_run *r = arg;
+    const struct token_file *files[2] = {r->ref_logprobs ? NULL : s->train, s->eval};
+    double sum = 0;
+    *rows = 0;
+    for (int i = 0; i < 2; i++) {
+        double times = (r->needs.reference ? 1 : 0) + (i ? (double)evaluations * (r->sync_every ? 2 : 1) : 0);
+        if (!files[i] || times == 0)
+            continue;
+        struct preference_cost c = preference_cost_of(files[i], s->model, r->needs.prompt, r->needs.mismatched);
+        sum += times * preference_cost_forward(&c, s->model);
+        *rows += times * (c.rows + c.other_rows);
+    }
+    return sum;
+}
+
 static int64_t kept(void *arg, const struct session *s)
 {
     const struct preference_run *r = arg;
     const struct token_file *files[2] = {r->ref_logprobs ? NULL : s->train, s->eval};
     int64_t n = 0;
     for (int i = 0; i < 2 && r->needs.reference; i++)
-        if (files[i])
-            n += 4096 + 24 * files[i]->n_samples + 4 * files[i]->n_trained * (r->needs.mismatched ? 2 : 1);
+        n += files[i] ? preference_cost_file(files[i], r->needs.mismatched) : 0;
     return n;
 }
 
 struct train_method preference_run_method(struct preference_run *r)
 {
     return (struct train_method){.arg = r, .kind = kind_of(r), .longest = longest, .open = open_inputs, .prepare = prepare, .objective = objective,
-                                 .flops = flops, .kept = kept, .close = close_run};
+                                 .flops = flops, .flops_beside = flops_beside, .kept = kept, .close = close_run};
 }
 
-int preference_run_write(struct preference_run *r, const char *data, const char *path, struct err *e)
+int preference_run_write(struct preference_run *r, const char *data, const char *path, int64_t memory, struct buf *plan, struct err *e)
 {
     struct token_file *t = token_file_open(data, e);
     if (!t)
         return -1;
+    int code = token_file_expect(t, kind_of(r), e) < 0 ? -1 : 0;
+    r->source.memory = memory;
+    if (code == 0 && plan) {
+        code = preference_reference_plan(&r->source, t, path, plan, e);
+        token_file_close(t);
+        return code;
+    }
     stop_defer();
-    int code = token_file_expect(t, kind_of(r), e) < 0 ? -1 : preference_reference_write(&r->source, t, path, cli.force, e);
+    code = code < 0 ? -1 : preference_reference_write(&r->source, t, path, cli.force, e);
     progress_end();
     if (code == 0)
         msg_info("%s: log-probabilities of %lld samples", path, (long long)t->n_samples);

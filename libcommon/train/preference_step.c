@@ -370,8 +370,6 @@ static int measure(void *arg, struct decoder *d, struct pack *p, const struct to
         code = pass_over(o, &through, PREFERENCE_MISMATCHED, PASS_MEASURE, e);
     if (code == 0)
         code = pass_over(o, &through, what, PASS_MEASURE, e);
-    if (code == OBJECTIVE_NOT_FINITE)
-        return err_set(e, "%s: a log-probability is no finite number", t->path);
     if (code)
         return code;
     if (preference_evaluate(o->p, &w->totals, &o->state, false, w->samples, (size_t)w->n, NULL, &r, e) < 0)
@@ -380,7 +378,7 @@ static int measure(void *arg, struct decoder *d, struct pack *p, const struct to
     describe(o, &r, told);
     o->eval = (struct preference_tally){{0}, {0}};
     tally(&o->eval, told);
-    return OBJECTIVE_DONE;
+    return isfinite(r.loss) ? OBJECTIVE_DONE : OBJECTIVE_NOT_FINITE;
 }
 
 static void tell_steps(void *arg, json_t *line)

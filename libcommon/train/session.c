@@ -1,6 +1,7 @@
 #include "train/session.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -211,19 +212,50 @@ int64_t session_disk_bytes(const struct session *s)
     return session_saved_bytes(s) * (s->c->o->keep + 1) + s->c->saved_bytes(s->model) + kept;
 }
 
+static double attended_pairs(const struct token_file *t)
+{
+    double pairs = 0;
+    for (int64_t i = 0; i < t->n_samples; i++) {
+        double n = token_file_sample(t, i).n;
+        pairs += n * (n + 1) / 2;
+    }
+    return pairs;
+}
+
+static double epochs(const struct session *s)
+{
+    return (double)s->schedule.total / (double)batches_count_steps((struct batches *)&s->batches, 1);
+}
+
+/* One at the end of every epoch, or every so many steps, and one at the end. */
+static int64_t evaluations(const struct session *s)
+{
+    int64_t every = s->c->o->eval_every;
+    return s->eval ? every ? (s->schedule.total + every - 1) / every : (int64_t)ceil(epochs(s)) : 0;
+}
+
+double session_flops_beside(const struct session *s, double *rows)
+{
+    const struct train_method *m = s->c->method;
+    int64_t n = evaluations(s);
+    *rows = 0;
+    if (m)
+        return m->flops_beside(m->arg, s, n, rows);
+    if (!n)
+        return 0;
+    *rows = (double)n * (double)s->eval->n_tokens;
+    return (double)n * decoder_flops(s->model, s->eval->n_tokens, s->eval->n_trained, attended_pairs(s->eval), false, false);
+}
+
 double session_flops(const struct session *s, double *rows)
 {
     const struct train_method *m = s->c->method;
-    double pairs = 0, steps = (double)batches_count_steps((struct batches *)&s->batches, 1), epochs = (double)s->schedule.total / steps;
+    double times = epochs(s);
     if (m) {
-        double flops = epochs * m->flops(m->arg, s, rows);
-        *rows *= epochs;
+        double flops = times * m->flops(m->arg, s, rows);
+        *rows *= times;
         return flops;
     }
-    for (int64_t i = 0; i < s->train->n_samples; i++) {
-        double n = token_file_sample(s->train, i).n;
-        pairs += n * (n + 1) / 2;
-    }
-    *rows = epochs * (double)s->train->n_tokens;
-    return epochs * decoder_flops(s->model, s->train->n_tokens, s->train->n_trained, pairs, true, s->plan.recompute);
+    *rows = times * (double)s->train->n_tokens;
+    return times * decoder_flops(s->model, s->train->n_tokens, s->train->n_trained, attended_pairs(s->train), true, s->plan.recompute);
 }

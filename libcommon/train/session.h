@@ -32,5 +32,7 @@ int64_t session_disk_bytes(const struct session *s);  /* of the whole folder at 
 int64_t session_parameters(const struct session *s, int64_t *trained);
 /* Floating-point operations and rows of the whole run, on average samples. */
 double session_flops(const struct session *s, double *rows);
+/* The same of evaluations, and of what the method computes before the first step. */
+double session_flops_beside(const struct session *s, double *rows);
 
 #endif

@@ -204,6 +204,18 @@ size=$(wc -c <plain/ref-logprobs) more=$(($(disk sigmoid) - $(disk simpo)))
 ok "--plan counts the reference's file on disk" test "$more" -ge "$size" -a "$more" -le $((size + 8192))
 has out 'FLOPs per step' 'tells the work'
 not_ok 'and writes nothing' test -e out.d
+time_of() { awk '/FLOPs beside/ { print $5 }' "$1"; }
+dpo-train --plan -m model -o out.d pairs.tok >one.plan
+dpo-train --plan -m model -o out.d --eval dev.tok --epochs 2 pairs.tok >more.plan
+ok '--plan counts the pass of the reference' test "$(time_of one.plan)" -gt 0
+ok 'and those over --eval' test "$(time_of more.plan)" -gt "$(time_of one.plan)"
+run dpo-train --plan -m model --write-ref planned.ref pairs.tok
+is_status 0 '--write-ref with --plan'
+has out 'time, about' 'tells how long'
+ok 'and counts no more than the plan of training' test "$(awk '/FLOPs in all/ { print $4 }' out)" -le "$(time_of one.plan)"
+ok 'and the size of the file' test "$(awk '/^at most/ { print $3 }' out)" -ge "$(wc -c <written.ref)"
+not_ok 'and writes nothing' test -e planned.ref
+refused 'may be used; fewer --rows' '--write-ref in too little memory' dpo-train -m model --write-ref planned.ref --memory 1M pairs.tok
 dpo-train -q -m model -o logs --dtype f32 --batch 8 --lr 1e-2 --steps 4 --log-every 2 pairs.tok
 ok '--log-every: means of the metrics' near "$(first logs logps/chosen)" "$(logged plain logps/chosen | awk '{ print ($1 + $2) / 2 }')" 1e-5
 
@@ -216,6 +228,12 @@ poke hot/model.safetensors lm_head.weight '\377\377\177\177\377\377\177\177\377\
 run dpo-train -q -j 1 -m hot -o hot.d $common --steps 2 pairs.tok
 is_status 3 'log-probabilities that are not finite have status 3'
 one_line err 'with one line'
+# Two steps that blow up queries and keys, of which the second update is the one too many.
+blown='--steps 2 --lr 1000 --weight-decay 1000 --targets q_proj,k_proj --rank 1 --alpha 1'
+run dpo-train -q -j 1 -m model -o blown.d --dtype f32 --batch 8 $blown --eval dev.tok pairs.tok
+is_status 3 'so have those of held-out pairs'
+one_line err 'with one line'
+has err 'step 2: the loss of the held-out samples is no finite number' 'that says so'
 
 # ---- equal bytes ----
 same_run() {
