@@ -236,16 +236,6 @@ one_line err 'with one line'
 has err 'step 2: the loss of the held-out samples is no finite number' 'that says so'
 
 # ---- equal bytes ----
-same_run() {
-    for file in adapter_model.safetensors adapter_config.json model.safetensors config.json; do
-        [ ! -e "$1/$file" ] || cmp "$1/$file" "$2/$file" || return 1
-    done
-    last=$(cd "$1" && ls -d checkpoint-* | sort -t- -k2n | tail -n 1)
-    diff -r "$1/$last" "$2/$last" || return 1
-    timeless "$1/log.jsonl" | sed 's/"rows":[0-9]*//' >log.1
-    timeless "$2/log.jsonl" | sed 's/"rows":[0-9]*//' >log.2
-    cmp log.1 log.2
-}
 for loss in sigmoid aot sigmoid:0.7,bco_pair:0.3,sft orpo; do
     one="--loss $loss --steps 4 --save-every 2 --log-every 3 --dropout 0.1 --eval dev.tok"
     t whole $one

@@ -24,18 +24,6 @@ full() {
     $via full-train -q --dtype f32 -m model -o "$out" $shape $often "$@" train.tok
 }
 
-# What two runs must have in common: the result, the last checkpoint, the log without its times.
-same_run() {
-    for file in adapter_model.safetensors adapter_config.json model.safetensors config.json; do
-        [ ! -e "$1/$file" ] || cmp "$1/$file" "$2/$file" || return 1
-    done
-    last=$(cd "$1" && ls -d checkpoint-* | sort -t- -k2n | tail -n 1)
-    diff -r "$1/$last" "$2/$last" || return 1
-    timeless "$1/log.jsonl" >log.1
-    timeless "$2/log.jsonl" >log.2
-    cmp log.1 log.2
-}
-
 # ---- threads ----
 lora one -j 1 --steps 20
 lora two -j 2 --steps 20

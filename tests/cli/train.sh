@@ -7,6 +7,7 @@
 #     numbers FILE NAME                its values (F32), one a line
 #     poke FILE NAME BYTES             overwrites its first bytes (as for printf)
 #     near X Y TOLERANCE               |X - Y| <= TOLERANCE * max(|X|, |Y|)
+#     same_run OUT OUT                 two runs ended with the same bytes
 
 turned_away() { # STATUS TEXT WHAT COMMAND...
     wanted=$1 text=$2 what=$3
@@ -69,4 +70,17 @@ broken() {
     copy=$1 from=$2
     shift 2
     cp -r "$from" "$copy" && (cd "$copy" && "$@")
+}
+
+# What two runs must have in common: the result, the last checkpoint, the log without its times. The rows at once, which the log tells, may
+# differ.
+same_run() {
+    for file in adapter_model.safetensors adapter_config.json model.safetensors config.json; do
+        [ ! -e "$1/$file" ] || cmp "$1/$file" "$2/$file" || return 1
+    done
+    last=$(cd "$1" && ls -d checkpoint-* | sort -t- -k2n | tail -n 1)
+    diff -r "$1/$last" "$2/$last" || return 1
+    timeless "$1/log.jsonl" | sed 's/"rows":[0-9]*//' >log.1
+    timeless "$2/log.jsonl" | sed 's/"rows":[0-9]*//' >log.2
+    cmp log.1 log.2
 }

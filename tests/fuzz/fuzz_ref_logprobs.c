@@ -3,10 +3,10 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
 
 #include "format/ref_layout.h"
 #include "format/ref_logprobs.h"
+#include "tests/tools/tail_hash.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -17,9 +17,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     memcpy(d, data, size);
     if (size >= REF_HEADER_FIXED + REF_TAIL) {
-        XXH128_canonical_t h;
-        XXH128_canonicalFromHash(&h, XXH3_128bits(d, size - REF_TAIL + REF_TAIL_HASH));
-        memcpy(d + size - REF_TAIL + REF_TAIL_HASH, h.digest, 16);
+        tail_hash_fix(d, size, REF_TAIL - REF_TAIL_HASH);
         memcpy(d + size - 8, REF_END_MARK, 8);
     }
     struct err e = ERR_INIT;

@@ -2,10 +2,10 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
 
 #include "format/token_file.h"
 #include "format/token_layout.h"
+#include "tests/tools/tail_hash.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -16,9 +16,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     memcpy(d, data, size);
     if (size >= TOKEN_HEADER_FIXED + TOKEN_TAIL) {
-        XXH128_canonical_t h;
-        XXH128_canonicalFromHash(&h, XXH3_128bits(d, size - TOKEN_TAIL + TOKEN_TAIL_HASH));
-        memcpy(d + size - TOKEN_TAIL + TOKEN_TAIL_HASH, h.digest, 16);
+        tail_hash_fix(d, size, TOKEN_TAIL - TOKEN_TAIL_HASH);
         memcpy(d + size - 8, TOKEN_END_MARK, 8);
     }
     struct err e = ERR_INIT;

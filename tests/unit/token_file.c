@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #include "base/bytes.h"
 #include "base/buf.h"
@@ -11,6 +10,7 @@
 #include "base/rng.h"
 #include "format/token_file.h"
 #include "format/token_layout.h"
+#include "tests/tools/tail_hash.h"
 #include "tests/unit/tap.h"
 #include "tests/unit/page_listing.h"
 
@@ -41,13 +41,6 @@ static size_t make_file(unsigned char **data, const uint32_t *lengths, int n, ui
     fclose(out);
     *data = (unsigned char *)bytes;
     return size;
-}
-
-static void fix_hash(unsigned char *d, size_t size)
-{
-    XXH128_canonical_t h;
-    XXH128_canonicalFromHash(&h, XXH3_128bits(d, size - TOKEN_TAIL + TOKEN_TAIL_HASH));
-    memcpy(d + size - TOKEN_TAIL + TOKEN_TAIL_HASH, h.digest, 16);
 }
 
 static bool opens(const unsigned char *d, size_t size, struct err *e)
@@ -167,7 +160,7 @@ static void refuse(size_t at_from_start, size_t at_from_end, int bytes, uint64_t
         put_le32(p, (uint32_t)value);
     else
         *p = (unsigned char)value;
-    fix_hash(d, size);
+    tail_hash_fix(d, size, TOKEN_TAIL - TOKEN_TAIL_HASH);
     struct err e;
     bool good = opens(d, size, &e);
     if (!ok(!good && strstr(e.text, want), "refused: %s", want))
