@@ -160,8 +160,16 @@ struct kernels {
     /* `count` products, none of which reads what another writes; short ones run side by side. */
     void (*matmul)(const struct matmul *list, int count);
 
-    /* out (rows, cols), row stride ld = the part of a quantized weight that begins at (row0, col0) */
-    void (*dequantize)(float *out, int64_t ld, const struct quantized *q, int64_t row0, int64_t rows, int64_t col0, int64_t cols);
+    /* out (rows, cols) of F32, F16 or BF16, rounded to nearest, row stride ld in elements = the part of a quantized weight that begins at
+     * (row0, col0) */
+    void (*dequantize)(void *out, enum dtype type, int64_t ld, const struct quantized *q, int64_t row0, int64_t rows, int64_t col0, int64_t cols);
+
+    /* QUANTIZED_NF4 or _FP4 of n elements w of F32, F16 or BF16 at any alignment: codes ((n + 1) / 2 bytes) and the largest magnitude of each
+     * block, the bytes of bitsandbytes' CPU backend from 0.50 on. That divides by the largest magnitude of a short last block, where it
+     * multiplies by the inverse of others: pieces of a matrix have to be of whole blocks, and of even size. */
+    void (*quantize_4bit)(uint8_t *codes, float *absmax, enum quantized_kind kind, int64_t block, const void *w, enum dtype type, int64_t n);
+    /* QUANTIZED_INT8 of w (rows, cols), rounded to f16 first; a row of zeros has the scale 0, what is not finite the code 0. */
+    void (*quantize_rows_int8)(int8_t *codes, float *scales, const void *w, enum dtype type, int64_t rows, int64_t cols);
 
     /* sum over rows of dy (N, C): gradient of a bias */
     void (*bias_backward)(const struct row_sum *dbias, const float *dy, int64_t n, int64_t c);

@@ -12,7 +12,12 @@ void cpu_fill(struct kernels *k, unsigned features);
 void cpu_fill_ref(struct kernels *k);
 void ref_fill_matmul(struct kernels *k);
 void ref_fill_quantized(struct kernels *k);
-void ref_dequantize(float *out, int64_t ld, const struct quantized *q, int64_t row0, int64_t rows, int64_t col0, int64_t cols);
+void ref_dequantize(void *out, enum dtype type, int64_t ld, const struct quantized *q, int64_t row0, int64_t rows, int64_t col0, int64_t cols);
+void ref_quantize_4bit(uint8_t *codes, float *absmax, enum quantized_kind kind, int64_t block, const void *w, enum dtype type, int64_t n);
+void ref_quantize_rows_int8(int8_t *codes, float *scales, const void *w, enum dtype type, int64_t rows, int64_t cols);
+/* The codes of NF4 or FP4 in the order of their values, and the middles between these: a value has the code behind as many middles as are
+ * less than it. */
+void quantize_steps(enum quantized_kind kind, uint8_t order[16], float bounds[15]);
 void ref_fill_attention(struct kernels *k);
 void ref_fill_rows(struct kernels *k);
 void ref_fill_loss(struct kernels *k);

@@ -66,9 +66,9 @@ static void pack_quantized(float *to, const struct mat *b, int64_t from, int64_t
         int64_t steps = min_i64(QUANTIZED_STEPS, depth - k);
         struct strip s = {(const char *)values, 1, cols, cols, steps};
         if (b->col_stride == 1) {
-            ref_dequantize(values, cols, b->quantized, from + k, steps, col, cols);
+            ref_dequantize(values, DTYPE_F32, cols, b->quantized, from + k, steps, col, cols);
         } else {
-            ref_dequantize(values, steps, b->quantized, col, cols, from + k, steps);
+            ref_dequantize(values, DTYPE_F32, steps, b->quantized, col, cols, from + k, steps);
             s.row = steps, s.step = 1;
         }
         pack_panel(to + k * TILE_COLS, TILE_COLS, &s, kind);

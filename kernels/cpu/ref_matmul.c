@@ -11,7 +11,7 @@ static float mat_get(const struct mat *m, int64_t i, int64_t j, bool round_bf16)
     float f;
     int64_t at = i * m->row_stride + j * m->col_stride;
     if (m->quantized)
-        ref_dequantize(&f, 1, m->quantized, m->col_stride == 1 ? i : j, 1, m->col_stride == 1 ? j : i, 1);
+        ref_dequantize(&f, DTYPE_F32, 1, m->quantized, m->col_stride == 1 ? i : j, 1, m->col_stride == 1 ? j : i, 1);
     else
         dtype_to_f32(&f, (const char *)m->data + at * (int64_t)dtype_size(m->type), m->type, 1);
     return round_bf16 ? bf16_to_f32(f32_to_bf16(f)) : f;

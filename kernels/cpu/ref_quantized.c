@@ -76,14 +76,18 @@ static float value(const struct quantized *q, int64_t o, int64_t i)
     return NAN;
 }
 
-void ref_dequantize(float *out, int64_t ld, const struct quantized *q, int64_t row0, int64_t rows, int64_t col0, int64_t cols)
+void ref_dequantize(void *out, enum dtype type, int64_t ld, const struct quantized *q, int64_t row0, int64_t rows, int64_t col0, int64_t cols)
 {
     for (int64_t o = 0; o < rows; o++)
-        for (int64_t i = 0; i < cols; i++)
-            out[o * ld + i] = value(q, row0 + o, col0 + i);
+        for (int64_t i = 0; i < cols; i++) {
+            float v = value(q, row0 + o, col0 + i);
+            dtype_from_f32((char *)out + (o * ld + i) * (int64_t)dtype_size(type), type, &v, 1);
+        }
 }
 
 void ref_fill_quantized(struct kernels *k)
 {
     k->dequantize = ref_dequantize;
+    k->quantize_4bit = ref_quantize_4bit;
+    k->quantize_rows_int8 = ref_quantize_rows_int8;
 }

@@ -106,7 +106,7 @@ static void read_back(int bits, bool awq, int64_t out, int64_t in, int64_t group
     struct quantized q = {.kind = awq ? QUANTIZED_AWQ : QUANTIZED_GPTQ, .bits = bits, .out = out, .in = in, .group = g.group, .value_type = DTYPE_F32,
                           .codes = codes, .scales = g.scales, .scale_type = DTYPE_F32, .zeros = zeros, .g_idx = awq ? NULL : g.g_idx,
                           .zeros_stored = less_one ? QUANTIZED_ZEROS_LESS_ONE : QUANTIZED_ZEROS_PLAIN};
-    k->dequantize(got, in, &q, 0, out, 0, in);
+    k->dequantize(got, DTYPE_F32, in, &q, 0, out, 0, in);
     bool same = true;
     for (int64_t o = 0; o < out; o++)
         for (int64_t i = 0; i < in; i++)
