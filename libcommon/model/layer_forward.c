@@ -38,18 +38,28 @@ static void rotate(const struct layer_work *w, const struct model *m, const stru
     w->pass.k->rope(c->qk_norm ? rotated : x, heads * d, w->cos_sin, w->pos, false, n, heads, c->head_dim);
 }
 
-void layer_before_attention(const struct layer_work *w, const struct model *m, int layer, const float *x,
-                            struct layer_kept *kept, int64_t n)
+void layer_attention_input(const struct layer_work *w, const struct model *m, int layer, const float *x, struct layer_kept *kept, int64_t n)
+{
+    const struct model_config *c = &m->config;
+    w->pass.k->rmsnorm(w->xn, c->hidden, kept->rstd1, x, c->hidden, m->layers[layer].attn_norm.weight, false, (float)c->rms_eps, n, c->hidden);
+}
+
+void layer_project(const struct layer_work *w, const struct model *m, int layer, struct layer_kept *kept, int64_t n)
 {
     const struct model_config *c = &m->config;
     const struct layer *ly = &m->layers[layer];
-    const struct kernels *k = w->pass.k;
-    k->rmsnorm(w->xn, c->hidden, kept->rstd1, x, c->hidden, ly->attn_norm.weight, false, (float)c->rms_eps, n, c->hidden);
     const struct linear_to qkv[] = {{&ly->q, kept->q, kept->low[LAYER_Q]}, {&ly->k, kept->k, kept->low[LAYER_K]},
                                     {&ly->v, kept->v, kept->low[LAYER_V]}};
     linear_forward_each(&w->pass, qkv, 3, w->xn, n);
     rotate(w, m, &ly->q_norm, kept->q, w->q_rot, kept->q_rstd, c->heads, n);
     rotate(w, m, &ly->k_norm, kept->k, w->k_rot, kept->k_rstd, c->kv_heads, n);
+}
+
+void layer_before_attention(const struct layer_work *w, const struct model *m, int layer, const float *x,
+                            struct layer_kept *kept, int64_t n)
+{
+    layer_attention_input(w, m, layer, x, kept, n);
+    layer_project(w, m, layer, kept, n);
 }
 
 struct attention layer_attention(const struct layer_work *w, const struct model *m, int layer, const struct layer_kept *kept)
@@ -63,24 +73,49 @@ struct attention layer_attention(const struct layer_work *w, const struct model 
     };
 }
 
+void layer_attention_output(const struct layer_work *w, const struct model *m, int layer, const float *x, struct layer_kept *kept, int64_t n)
+{
+    linear_forward(&w->pass, &m->layers[layer].o, kept->x2, kept->att, kept->low[LAYER_O], n);
+    w->pass.k->add(kept->x2, x, n * m->config.hidden);
+}
+
+void layer_mlp_input(const struct layer_work *w, const struct model *m, int layer, struct layer_kept *kept, int64_t n)
+{
+    const struct model_config *c = &m->config;
+    w->pass.k->rmsnorm(w->xn, c->hidden, kept->rstd2, kept->x2, c->hidden, m->layers[layer].mlp_norm.weight, false, (float)c->rms_eps, n, c->hidden);
+}
+
+static void gate_and_up(const struct layer_work *w, const struct layer *ly, struct layer_kept *kept, int64_t n)
+{
+    const struct linear_to to[] = {{&ly->gate, kept->gate, kept->low[LAYER_GATE]}, {&ly->up, kept->up, kept->low[LAYER_UP]}};
+    linear_forward_each(&w->pass, to, 2, w->xn, n);
+}
+
+void layer_hidden(const struct layer_work *w, const struct model *m, int layer, struct layer_kept *kept, int64_t n)
+{
+    gate_and_up(w, &m->layers[layer], kept, n);
+    w->pass.k->swiglu(w->f, kept->gate, kept->up, n * m->config.ffn);
+}
+
+void layer_mlp_output(const struct layer_work *w, const struct model *m, int layer, struct layer_kept *kept, float *x_next, int64_t n)
+{
+    linear_forward(&w->pass, &m->layers[layer].down, x_next, w->f, kept->low[LAYER_DOWN], n);
+    w->pass.k->add(x_next, kept->x2, n * m->config.hidden);
+}
+
 void layer_after_attention(const struct layer_work *w, const struct model *m, int layer, const float *x,
                            struct layer_kept *kept, float *x_next, int64_t n)
 {
-    const struct model_config *c = &m->config;
     const struct layer *ly = &m->layers[layer];
-    const struct kernels *k = w->pass.k;
-    linear_forward(&w->pass, &ly->o, kept->x2, kept->att, kept->low[LAYER_O], n);
-    k->add(kept->x2, x, n * c->hidden);
-    k->rmsnorm(w->xn, c->hidden, kept->rstd2, kept->x2, c->hidden, ly->mlp_norm.weight, false, (float)c->rms_eps, n, c->hidden);
-    const struct linear_to gate_up[] = {{&ly->gate, kept->gate, kept->low[LAYER_GATE]}, {&ly->up, kept->up, kept->low[LAYER_UP]}};
-    linear_forward_each(&w->pass, gate_up, 2, w->xn, n);
-    if (!x_next && !linear_kept_rank(&ly->down))
-        return;
-    k->swiglu(w->f, kept->gate, kept->up, n * c->ffn);
-    if (!x_next) {
-        linear_forward_low(&w->pass, &ly->down, w->f, kept->low[LAYER_DOWN], n);
+    layer_attention_output(w, m, layer, x, kept, n);
+    layer_mlp_input(w, m, layer, kept, n);
+    if (!x_next && !linear_kept_rank(&ly->down)) {
+        gate_and_up(w, ly, kept, n);
         return;
     }
-    linear_forward(&w->pass, &ly->down, x_next, w->f, kept->low[LAYER_DOWN], n);
-    k->add(x_next, kept->x2, n * c->hidden);
+    layer_hidden(w, m, layer, kept, n);
+    if (x_next)
+        layer_mlp_output(w, m, layer, kept, x_next, n);
+    else
+        linear_forward_low(&w->pass, &ly->down, w->f, kept->low[LAYER_DOWN], n);
 }
