@@ -83,20 +83,17 @@ static void permute_row(float *w, float *held, const struct gptq_factor *f, bool
 {
     memcpy(held, w, (size_t)f->n * sizeof *w);
     for (int64_t c = 0; c < f->n; c++)
-        if (back)
-            w[f->column[c]] = held[c];
-        else
-            w[c] = held[f->column[c]];
+        w[back ? f->column[c] : c] = held[back ? c : f->column[c]];
 }
 
-static void permute_rows(const struct solving *s, bool back)
+static void permute_rows(const struct solving *s, float *w, bool back)
 {
 #pragma omp parallel
     {
         float *held = mem_array(NULL, (size_t)s->n, sizeof *held);
 #pragma omp for schedule(static)
         for (int64_t r = 0; r < s->g->out; r++)
-            permute_row(s->w + r * s->n, held, s->f, back);
+            permute_row(w + r * s->n, held, s->f, back);
         free(held);
     }
 }
@@ -129,25 +126,34 @@ static void round_all(struct solving *s, const struct kernels *k)
     }
 }
 
+/* d: the weights before; becomes the error. */
+static void measure(const struct solving *s, const struct kernels *k, float *d, struct gptq_result *r)
+{
+    int64_t out = s->g->out, count = out * s->n;
+    r->energy = hessian_energy(k, s->f->u, s->f->diagonal, d, out, s->n);
+    r->weight_energy = k->sum_squares(d, count);
+    for (int64_t i = 0; i < count; i++)
+        d[i] -= s->w[i];
+    r->error = hessian_energy(k, s->f->u, s->f->diagonal, d, out, s->n);
+    r->weight_error = k->sum_squares(d, count);
+}
+
 void gptq_solve(struct grid *g, float *w, const struct gptq_factor *f, const struct kernels *k, const struct gptq_options *o,
                 struct gptq_result *r)
 {
     struct solving s = {g, f, o, w, f->n};
-    int64_t count = g->out * f->n;
-    float *d = mem_array(NULL, (size_t)count, sizeof *d);
+    float *d = mem_array(NULL, (size_t)(g->out * f->n), sizeof *d);
+    memcpy(d, w, (size_t)(g->out * f->n) * sizeof *d);
     s.u = mem_array(NULL, (size_t)f->n, BLOCK * sizeof *s.u);
     s.err = mem_array(NULL, (size_t)g->out, BLOCK * sizeof *s.err);
     drop_dead(&s);
     if (o->static_groups)
         fit_static(&s);
-    permute_rows(&s, false);
-    memcpy(d, w, (size_t)count * sizeof *d);
+    permute_rows(&s, w, false);
+    permute_rows(&s, d, false);
     round_all(&s, k);
-    r->energy = hessian_energy(k, f->u, f->diagonal, d, g->out, f->n);
-    for (int64_t i = 0; i < count; i++)
-        d[i] -= w[i];
-    r->error = hessian_energy(k, f->u, f->diagonal, d, g->out, f->n);
-    permute_rows(&s, true);
+    measure(&s, k, d, r);
+    permute_rows(&s, w, true);
     for (int64_t c = 0; c < f->n; c++)
         g->g_idx[f->column[c]] = f->group[c];
     free(d);

@@ -50,9 +50,9 @@ struct gptq_factor {
     double damp;          /* the share that was needed */
 };
 
-/* What a solution costs: |X (W - Q)^T|^2 and |X W^T|^2. */
+/* What a solution costs: |X (W - Q)^T|^2 and |X W^T|^2, and the same without X. */
 struct gptq_result {
-    double error, energy;
+    double error, energy, weight_error, weight_energy;
 };
 
 /* h (n, n) symmetric, from malloc; taken over in any case. -1: it holds what is not finite, or there is no factor with any damping. */

@@ -1,0 +1,371 @@
+#include "quantize/calibrate.h"
+
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "base/threads.h"
+#include "model/rope.h"
+
+/* Samples that run together. */
+struct chunk {
+    int first, n;        /* samples */
+    int64_t row, rows;
+};
+
+struct calibrate {
+    struct model *m;
+    int (*stop)(void);
+    int n_samples;
+    int64_t *start;      /* (n_samples + 1) rows */
+    struct chunk *chunks;
+    int n_chunks;
+    int64_t rows;        /* of the largest chunk */
+    bool staged;         /* `mid` is there */
+    struct arena arena;
+    float *x;            /* (tokens, C) inputs of the layer; from CALIBRATE_GATE_UP on the residual after attention */
+    float *mid;          /* (tokens, max(H*D, F)) between stages: attention's output, then the gated product */
+    struct layer_kept kept;
+    struct layer_work work;
+    float *cos_sin;
+    int32_t *pos, *ids;
+    /* host */
+    float *host_cos_sin, *inv;
+    struct attention_seq *seq;
+    struct layer held;   /* as the layer in use was before */
+    int used;            /* -1: none */
+};
+
+static int64_t max_of(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* Rows of `mid`, floats. */
+static int64_t mid_width(const struct model *m)
+{
+    return max_of((int64_t)m->config.heads * m->config.head_dim, m->config.ffn);
+}
+
+static float *take(struct arena *a, int64_t rows, int64_t cols)
+{
+    return cols ? arena_alloc(a, "calibration", (size_t)rows * (size_t)cols, sizeof(float)) : NULL;
+}
+
+static void layout(struct calibrate *c, struct arena *a)
+{
+    const struct model_config *o = &c->m->config;
+    struct layer_kept *s = &c->kept;
+    int64_t n = c->rows, q = (int64_t)o->heads * o->head_dim, kv = (int64_t)o->kv_heads * o->head_dim, all = c->start[c->n_samples];
+    c->x = take(a, all, o->hidden);
+    c->mid = take(a, all, c->staged ? mid_width(c->m) : 0);
+    s->q = take(a, n, q);
+    s->k = take(a, n, kv);
+    s->v = take(a, n, kv);
+    s->att = take(a, n, q);
+    s->x2 = take(a, n, o->hidden);
+    s->gate = take(a, n, o->ffn);
+    s->up = take(a, n, o->ffn);
+    c->work.xn = take(a, n, o->hidden);
+    c->work.f = take(a, n, o->ffn);
+    c->work.q_rot = take(a, n, o->qk_norm ? q : 0);
+    c->work.k_rot = take(a, n, o->qk_norm ? kv : 0);
+    c->cos_sin = take(a, n, o->head_dim);
+    c->pos = arena_alloc(a, "calibration", (size_t)n, sizeof *c->pos);
+    c->ids = arena_alloc(a, "calibration", (size_t)n, sizeof *c->ids);
+    c->work.pos = c->pos;
+    c->work.cos_sin = c->cos_sin;
+}
+
+/* The samples that are used: all, or the i-th of those that lie evenly spread. */
+static int64_t chosen(const struct token_file *t, int64_t i, int64_t most)
+{
+    return most <= 0 || t->n_tokens <= most ? i : (int64_t)((double)i * ((double)t->n_tokens / (double)most));
+}
+
+static void choose_samples(struct calibrate *c, const struct token_file *t, int64_t most)
+{
+    c->start = mem_array(NULL, (size_t)t->n_samples + 1, sizeof *c->start);
+    c->start[0] = 0;
+    for (int64_t i = 0; chosen(t, i, most) < t->n_samples; i++) {
+        int64_t end = c->start[i] + token_file_sample(t, chosen(t, i, most)).n;
+        if (i && most > 0 && end > most)
+            break;
+        c->start[i + 1] = end;
+        c->n_samples = (int)i + 1;
+    }
+}
+
+static void make_chunks(struct calibrate *c)
+{
+    c->chunks = mem_array(NULL, (size_t)c->n_samples, sizeof *c->chunks);
+    for (int s = 0; s < c->n_samples; s++) {
+        int64_t len = c->start[s + 1] - c->start[s];
+        struct chunk *last = &c->chunks[c->n_chunks - 1];
+        if (c->n_chunks && last->rows + len <= CALIBRATE_ROWS)
+            last->n++, last->rows += len;
+        else
+            c->chunks[c->n_chunks++] = (struct chunk){s, 1, c->start[s], len};
+        c->rows = max_of(c->rows, c->chunks[c->n_chunks - 1].rows);
+    }
+}
+
+static struct calibrate *new_unplanned(const struct model *m, const struct token_file *t, int64_t most, bool staged)
+{
+    struct calibrate *c = mem_zalloc(1, sizeof *c);
+    c->m = (struct model *)m;
+    c->used = -1;
+    c->staged = staged;
+    choose_samples(c, t, most);
+    make_chunks(c);
+    arena_init(&c->arena);
+    layout(c, &c->arena);
+    return c;
+}
+
+int64_t calibrate_bytes(const struct model *m, const struct token_file *t, int64_t most, bool staged)
+{
+    struct calibrate *c = new_unplanned(m, t, most, staged);
+    int64_t bytes = (int64_t)c->arena.used;
+    calibrate_close(c);
+    return bytes;
+}
+
+static int embed_sample(struct calibrate *c, const struct token_file *t, int i, int64_t index, struct err *e)
+{
+    const struct model *m = c->m;
+    struct token_sample s = token_file_sample(t, index);
+    struct mat table = {m->embed.weight, m->embed.type, m->config.hidden, 1};
+    for (uint32_t j = 0; j < s.n; j++)
+        if (s.ids[j] >= (uint64_t)m->config.vocab)
+            return err_set(e, "%s: sample %lld: found token %u, expected less than the vocabulary's %lld", t->path, (long long)index, s.ids[j],
+                           (long long)m->config.vocab);
+    m->k->copy_in(c->ids, s.ids, s.n * sizeof *s.ids);
+    m->k->embedding(c->x + c->start[i] * m->config.hidden, &table, c->ids, s.n, m->config.hidden);
+    return 0;
+}
+
+static int fill(struct calibrate *c, const struct token_file *t, int64_t most, struct err *e)
+{
+    size_t n = (size_t)c->rows, d = (size_t)c->m->config.head_dim;
+    layout(c, &c->arena);
+    c->inv = mem_zalloc(d / 2, sizeof *c->inv);
+    c->host_cos_sin = mem_zalloc(n, d * sizeof *c->host_cos_sin);
+    c->seq = mem_zalloc((size_t)c->n_samples, sizeof *c->seq);
+    int32_t *pos = mem_array(NULL, n, sizeof *pos);
+    for (size_t i = 0; i < n; i++)
+        pos[i] = (int32_t)i;
+    c->m->k->copy_in(c->pos, pos, n * sizeof *pos);
+    free(pos);
+    c->work.pass = (struct linear_pass){.k = c->m->k, .bf16 = c->m->bf16};
+    for (int i = 0; i < c->n_samples; i++)
+        if (embed_sample(c, t, i, chosen(t, i, most), e))
+            return -1;
+    return 0;
+}
+
+struct calibrate *calibrate_open(struct model *m, const struct token_file *t, int64_t most, int (*stop)(void), struct err *e)
+{
+    if (t->n_samples < 1 || t->n_samples > INT32_MAX) {
+        err_set(e, "%s: found %lld samples, expected at least 1 to calibrate with", t->path, (long long)t->n_samples);
+        return NULL;
+    }
+    struct calibrate *c = new_unplanned(m, t, most, most <= 0);
+    c->stop = stop;
+    if (!arena_commit(&c->arena, e) && !fill(c, t, most, e))
+        return c;
+    calibrate_close(c);
+    return NULL;
+}
+
+void calibrate_close(struct calibrate *c)
+{
+    if (!c)
+        return;
+    calibrate_restore(c);
+    arena_release(&c->arena);
+    free(c->start);
+    free(c->chunks);
+    free(c->host_cos_sin);
+    free(c->inv);
+    free(c->seq);
+    free(c);
+}
+
+int64_t calibrate_tokens(const struct calibrate *c)
+{
+    return c->start[c->n_samples];
+}
+
+const float *calibrate_states(const struct calibrate *c)
+{
+    return c->x;
+}
+
+const int64_t *calibrate_bounds(const struct calibrate *c, int *n)
+{
+    *n = c->n_samples;
+    return c->start;
+}
+
+static void use_vector(float **to, const struct quantize_vector *v)
+{
+    if (*to)
+        *to = v->value;
+}
+
+void calibrate_use(struct calibrate *c, const struct quantize_layer *l)
+{
+    calibrate_restore(c);
+    struct layer *ly = &c->m->layers[l->index];
+    c->held = *ly;
+    c->used = l->index;
+    for (int i = 0; i < LAYER_LINEARS; i++) {
+        struct linear *to = layer_linear(ly, i);
+        to->weight = l->modules[i].weight;
+        to->type = DTYPE_F32;
+        to->quantized = NULL;
+        use_vector(&to->bias, &l->modules[i].bias);
+    }
+    use_vector(&ly->attn_norm.weight, &l->attn_norm);
+    use_vector(&ly->mlp_norm.weight, &l->mlp_norm);
+    use_vector(&ly->q_norm.weight, &l->q_norm);
+    use_vector(&ly->k_norm.weight, &l->k_norm);
+}
+
+void calibrate_restore(struct calibrate *c)
+{
+    if (c->used >= 0)
+        c->m->layers[c->used] = c->held;
+    c->used = -1;
+}
+
+static bool stopped(const struct calibrate *c)
+{
+    threads_adapt();
+    return c->stop && c->stop();
+}
+
+/* A part of all rows that begins with sample `first`. */
+static void fill_rotation(struct calibrate *c, int first, int n)
+{
+    const struct model_config *o = &c->m->config;
+    int64_t base = c->start[first], d = o->head_dim;
+    for (int s = 0; s < n; s++) {
+        int64_t at = c->start[first + s] - base, len = c->start[first + s + 1] - c->start[first + s];
+        float scaling = rope_frequencies(c->inv, o, len);
+        c->seq[s] = (struct attention_seq){.q_row = at, .q_len = len, .k_len = len};
+#pragma omp parallel for
+        for (int64_t i = 0; i < len; i++)
+            rope_fill(c->host_cos_sin + (at + i) * d, c->inv, o->head_dim, scaling, i);
+    }
+    c->m->k->copy_in(c->cos_sin, c->host_cos_sin, (size_t)((c->start[first + n] - base) * d) * sizeof *c->cos_sin);
+}
+
+/* From work.xn to kept.att. */
+static void attend(struct calibrate *c, int layer, int first, int n)
+{
+    int64_t rows = c->start[first + n] - c->start[first];
+    fill_rotation(c, first, n);
+    layer_project(&c->work, c->m, layer, &c->kept, rows);
+    struct attention a = layer_attention(&c->work, c->m, layer, &c->kept);
+    for (int i = 0; i < n; i++) {
+        c->seq[i].k = layer_k(&c->work, c->m, &c->kept) + c->seq[i].q_row * a.kv_stride;
+        c->seq[i].v = c->kept.v + c->seq[i].q_row * a.kv_stride;
+    }
+    a.n_seq = n;
+    a.seq = c->seq;
+    c->m->k->attention(&a);
+}
+
+/* What a stage adds to the one before, over one chunk. Returns the inputs of the stage's linears. */
+static const float *stage_chunk(struct calibrate *c, int layer, enum calibrate_stage stage, const struct chunk *k)
+{
+    const struct model *m = c->m;
+    float *x = c->x + k->row * m->config.hidden;
+    switch (stage) {
+    case CALIBRATE_QKV:
+        layer_attention_input(&c->work, m, layer, x, &c->kept, k->rows);
+        return c->work.xn;
+    case CALIBRATE_O:
+        layer_attention_input(&c->work, m, layer, x, &c->kept, k->rows);
+        attend(c, layer, k->first, k->n);
+        return c->kept.att;
+    case CALIBRATE_GATE_UP:
+        layer_attention_output(&c->work, m, layer, x, &c->kept, k->rows);
+        layer_mlp_input(&c->work, m, layer, &c->kept, k->rows);
+        return c->work.xn;
+    case CALIBRATE_DOWN:
+        layer_mlp_input(&c->work, m, layer, &c->kept, k->rows);
+        layer_hidden(&c->work, m, layer, &c->kept, k->rows);
+        return c->work.f;
+    case CALIBRATE_NEXT:
+        layer_mlp_output(&c->work, m, layer, &c->kept, x, k->rows);
+        return NULL;
+    }
+    return NULL;
+}
+
+static void copy_states(const struct calibrate *c, float *to, const float *from, int64_t rows)
+{
+    c->m->k->gather_rows(to, from, c->pos, rows, c->m->config.hidden);
+}
+
+/* One chunk, with what other stages left or will want in the places for all tokens. */
+static const float *stored_chunk(struct calibrate *c, int layer, enum calibrate_stage stage, const struct chunk *k)
+{
+    const struct model_config *o = &c->m->config;
+    float *x = c->x + k->row * o->hidden, *x2 = c->kept.x2;
+    if (stage == CALIBRATE_O || stage == CALIBRATE_GATE_UP)
+        c->kept.att = c->mid + k->row * o->heads * o->head_dim;
+    if (stage >= CALIBRATE_DOWN)
+        c->work.f = c->mid + k->row * o->ffn;
+    if (stage == CALIBRATE_DOWN)
+        c->kept.x2 = x;
+    if (stage == CALIBRATE_NEXT)
+        copy_states(c, x2, x, k->rows);
+    const float *in = stage_chunk(c, layer, stage, k);
+    if (stage == CALIBRATE_GATE_UP) /* the layer's input is not needed any more */
+        copy_states(c, x, x2, k->rows);
+    return in;
+}
+
+int calibrate_stage(struct calibrate *c, int layer, enum calibrate_stage stage, calibrate_sink *sink, void *arg, struct err *e)
+{
+    const struct layer_kept kept = c->kept;
+    float *f = c->work.f;
+    int rc = 0;
+    if (!c->staged)
+        return err_set(e, "calibration: found one of chosen samples, expected one of all for stages");
+    for (int i = 0; i < c->n_chunks && !rc; i++) {
+        const float *in = stored_chunk(c, layer, stage, &c->chunks[i]);
+        if (sink && in)
+            sink(arg, in, c->chunks[i].rows);
+        c->kept = kept;
+        c->work.f = f;
+        rc = stopped(c);
+    }
+    return rc;
+}
+
+int calibrate_inputs(struct calibrate *c, int layer, calibrate_sink *const sinks[4], void *const args[4])
+{
+    for (int i = 0; i < c->n_chunks; i++)
+        for (enum calibrate_stage s = CALIBRATE_QKV; s <= CALIBRATE_DOWN; s++) {
+            const float *in = stage_chunk(c, layer, s, &c->chunks[i]);
+            sinks[s](args[s], in, c->chunks[i].rows);
+            if (stopped(c))
+                return 1;
+        }
+    return 0;
+}
+
+int calibrate_advance(struct calibrate *c, int layer)
+{
+    for (int i = 0; i < c->n_chunks; i++) {
+        for (enum calibrate_stage s = CALIBRATE_O; s <= CALIBRATE_NEXT; s++)
+            stage_chunk(c, layer, s, &c->chunks[i]);
+        if (stopped(c))
+            return 1;
+    }
+    return 0;
+}

@@ -1,0 +1,52 @@
+/* The walk of calibration samples through the decoder's layers: the hidden states of all tokens are held, one layer after the other runs
+ * over them, and who calibrates sees the inputs of its linears.
+ *
+ *     c = calibrate_open(model, tokens, 0, stop, e)
+ *     for each layer: calibrate_use(c, layer)               the model's layer has these weights, until calibrate_restore or the next
+ *         either calibrate_stage(c, i, CALIBRATE_QKV, sink, arg) ... CALIBRATE_DOWN, then CALIBRATE_NEXT, each once and in this order: what a
+ *                stage computes it computes with the weights as they are then, so that modules can be quantized between stages
+ *         or     calibrate_inputs(c, i, sinks, arg)         all inputs with the weights as they are, any number of times, and then
+ *                calibrate_advance(c, i)                    the layer as a whole
+ *     calibrate_close(c)
+ *
+ * Both ways give the same hidden states, bit for bit, when the weights are the same in the end: a run that is taken up again advances
+ * through the layers that are done. Samples are packed whole, some CALIBRATE_ROWS rows at a time, and never see each other; a stage's parts
+ * come in order and are the same for any number of threads. Functions that compute return 1 when `stop` said so (the state is then
+ * lost), else 0. Memory: the model's device. */
+#ifndef QUANTIZE_CALIBRATE_H
+#define QUANTIZE_CALIBRATE_H
+
+#include "quantize/method.h"
+
+#define CALIBRATE_ROWS 2048
+
+/* Which inputs a stage gives out; NEXT: none. */
+enum calibrate_stage { CALIBRATE_QKV, CALIBRATE_O, CALIBRATE_GATE_UP, CALIBRATE_DOWN, CALIBRATE_NEXT };
+
+struct calibrate;
+
+/* x (rows, inputs of the stage's linears) */
+typedef void calibrate_sink(void *arg, const float *x, int64_t rows);
+
+/* most > 0: samples evenly spread over the file, as many as have together at most that many tokens (and at least one). Ids outside
+ * the vocabulary are errors. m and t live until close. */
+struct calibrate *calibrate_open(struct model *m, const struct token_file *t, int64_t most, int (*stop)(void), struct err *e) MUST_CHECK;
+void calibrate_close(struct calibrate *c); /* NULL is fine; restores */
+int64_t calibrate_tokens(const struct calibrate *c);
+/* Device memory of a walk; staged: with calibrate_stage. */
+int64_t calibrate_bytes(const struct model *m, const struct token_file *t, int64_t most, bool staged);
+
+void calibrate_use(struct calibrate *c, const struct quantize_layer *l);
+void calibrate_restore(struct calibrate *c);
+
+/* sink NULL: only computed. */
+int calibrate_stage(struct calibrate *c, int layer, enum calibrate_stage stage, calibrate_sink *sink, void *arg, struct err *e) MUST_CHECK;
+/* sinks[CALIBRATE_QKV] ... sinks[CALIBRATE_DOWN] take args[...]. */
+int calibrate_inputs(struct calibrate *c, int layer, calibrate_sink *const sinks[4], void *const args[4]) MUST_CHECK;
+int calibrate_advance(struct calibrate *c, int layer) MUST_CHECK;
+
+/* The inputs of a layer: hidden states (tokens, C), and the samples' bounds among them (*n + 1). For searches that run parts of a layer. */
+const float *calibrate_states(const struct calibrate *c);
+const int64_t *calibrate_bounds(const struct calibrate *c, int *n);
+
+#endif
