@@ -48,6 +48,7 @@ char *manifest_text(const struct manifest *m)
 static const char *const beside_weights[] = {
     "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json",
     "added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja", "chat_template.json", "adapter_config.json",
+    "quantize_config.json",
 };
 
 static int hash_file(const char *dir, const char *name, char hex[SHA256_HEX], struct err *e)

@@ -77,20 +77,37 @@ static void change_config(json_t *root, const struct model_config_change *c)
         json_object_set_new(root, "dtype", json_string(c->type));
     if (c->type && (old_key || !new_key))
         json_object_set_new(root, "torch_dtype", json_string(c->type));
+    if (c->quantization)
+        json_object_del(root, "quantization_config");
+    if (c->quantization && *c->quantization)
+        json_object_set_new(root, "quantization_config", json_loads(c->quantization, 0, NULL));
+}
+
+/* The same value with all keys sorted. */
+static json_t *sorted(json_t *value)
+{
+    char *text = json_dumps(value, JSON_SORT_KEYS | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
+    json_t *copy = text ? json_loads(text, JSON_DECODE_ANY, NULL) : NULL;
+    free(text);
+    json_decref(value);
+    return copy;
 }
 
 static int copy_config(const char *from, const char *to, const struct model_config_change *c, struct err *e)
 {
     struct buf text = BUF_INIT;
     int r = file_read(&text, from, CONFIG_LIMIT, e);
-    if (r == 0 && (c->untied || c->type)) {
+    if (r == 0 && (c->untied || c->type || c->quantization)) {
         json_t *root = json_loadb(buf_str(&text), text.len, 0, NULL);
-        if (!json_is_object(root))
-            r = err_set(e, "%s: not JSON", from);
-        change_config(root, c);
         buf_clear(&text);
-        json_add_value(&text, root);
-        buf_add_char(&text, '\n');
+        if (json_is_object(root)) {
+            change_config(root, c);
+            root = c->quantization && *c->quantization ? sorted(root) : root;
+            json_add_value(&text, root);
+            buf_add_char(&text, '\n');
+        } else {
+            r = err_set(e, "%s: not JSON", from);
+        }
         json_decref(root);
     }
     if (r == 0)

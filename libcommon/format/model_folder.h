@@ -40,6 +40,7 @@ int model_folder_tokenizer_hash(const char *dir, char hex[SHA256_HEX], struct er
 struct model_config_change {
     bool untied;      /* tie_word_embeddings is false now */
     const char *type; /* the stored type now, "bfloat16"; NULL: as it was */
+    const char *quantization; /* JSON, quantization_config now: all keys are sorted then, as transformers does; "": none; NULL: as it was */
 };
 int model_folder_copy_files(const char *dir, const char *to, const struct model_config_change *change, struct err *e) MUST_CHECK;
 

@@ -66,8 +66,9 @@ struct quantize_layer {
 struct quantize_solver {
     const char *name;
 
-    /* Memory beside the layer itself (its weights in f32 and grids), for the plan; disk too, if it takes any. */
+    /* For the plan: memory beside the layer itself (its weights in f32 and grids), and floating-point operations of the whole run. */
     int (*memory)(const struct quantize_options *o, struct model *m, const struct token_file *t, int64_t *bytes, struct err *e) MUST_CHECK;
+    double (*flops)(const struct quantize_options *o, const struct model *m, const struct token_file *t);
     /* The model's matrices stay where they are (mapped); to run a layer with weights of a struct quantize_layer the solver points the
      * model's own structure at them, or works without it. `stop` (may be NULL) is asked now and then. The model, the tokens and the options live until close. */
     void *(*open)(const struct quantize_options *o, struct model *m, const struct token_file *t, int (*stop)(void), struct err *e) MUST_CHECK;
@@ -80,6 +81,8 @@ struct quantize_solver {
 };
 
 extern const struct quantize_solver quantize_gptq, quantize_awq;
+
+const struct quantize_solver *quantize_find_solver(enum quantize_method m); /* NULL: it needs no data */
 
 const char *quantize_method_name(enum quantize_method m); /* "gptq" */
 

@@ -181,7 +181,7 @@ int run_folder_clear(struct run_folder *f, bool foreign, struct err *e)
     int known = run_record_read(&old, f->out, &unreadable);
     for (int i = 0; i < n; i++) {
         const char *name = list[i]->d_name;
-        bool ours = step_of(name) >= 0 || !strcmp(name, "log.jsonl");
+        bool ours = step_of(name) >= 0 || !strcmp(name, "log.jsonl") || !strcmp(name, "layers"); /* of quantize */
         if (r == 0 && strcmp(name, ".") && strcmp(name, "..") && strcmp(name, ".lock") && (ours || foreign))
             r = remove_named(f, name, e);
         free(list[i]);
