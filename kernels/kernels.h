@@ -128,6 +128,24 @@ struct adamw {
     float grad_scale;                          /* every gradient is multiplied by this first (clipping) */
 };
 
+/* One tensor whose moments are kept in 8 bits: codes of base/dynamic_map.h (m with a sign, v without), times the largest magnitude of
+ * their block. In the beginning all is zero. */
+struct adamw_8bit {
+    float *p;
+    const float *grad;
+    uint8_t *m, *v;                            /* (count) */
+    float *m_max, *v_max;                      /* (blocks) */
+    int64_t count;
+    double weight_decay;
+};
+
+#define ADAMW_8BIT_BLOCK 256
+
+static inline int64_t adamw_8bit_blocks(int64_t count)
+{
+    return (count + ADAMW_8BIT_BLOCK - 1) / ADAMW_8BIT_BLOCK;
+}
+
 /* What the machine can do at most with the current threads: multiplications and additions, f32, bytes read from memory, and
  * multiplications and additions of products of bf16 (0: there are no instructions for them). */
 struct kernels_ceiling {
@@ -223,6 +241,9 @@ struct kernels {
     /* sum of squares in double, fixed order (blocks of 4096, summed in order) */
     double (*sum_squares)(const float *x, int64_t count);
     void (*adamw)(float *p, float *m, float *v, const float *grad, int64_t count, const struct adamw *o);
+    /* bitsandbytes' AdamW: decay first; the step is made with the moments as they are before they become codes again, through the bins of
+     * base/dynamic_map.h. o->weight_decay is not used. */
+    void (*adamw_8bit)(const struct adamw_8bit *list, int n, const struct adamw *o);
 
     /* rows gathered: out (n, c) = x[rows[i]]; scattered back: x[rows[i]] = in[i] */
     void (*gather_rows)(float *out, const float *x, const int32_t *rows, int64_t n, int64_t c);

@@ -231,6 +231,15 @@ static void adamw(float *value, float *m, float *v, const float *grad, int64_t n
     count(ADAMW, began, 12.0 * (double)n, floats(n, 7));
 }
 
+static void adamw_8bit(const struct adamw_8bit *list, int n, const struct adamw *o)
+{
+    double began = now(), elements = 0;
+    for (int i = 0; i < n; i++)
+        elements += (double)list[i].count;
+    p.of.adamw_8bit(list, n, o);
+    count(ADAMW, began, 12 * elements, 16 * elements);
+}
+
 static void gather_rows(float *out, const float *x, const int32_t *rows, int64_t n, int64_t c)
 {
     double began = now();
@@ -292,6 +301,7 @@ const struct kernels *kernels_profile(const struct kernels *k)
     p.table.dropout = dropout;
     p.table.sum_squares = sum_squares;
     p.table.adamw = adamw;
+    p.table.adamw_8bit = adamw_8bit;
     p.table.gather_rows = gather_rows;
     p.table.scatter_rows = scatter_rows;
     p.table.copy_in = copy_in;

@@ -88,6 +88,7 @@ void cpu_fill_ref(struct kernels *k)
     ref_fill_rows(k);
     ref_fill_loss(k);
     ref_fill_update(k);
+    ref_fill_adamw_8bit(k);
     ref_fill_quantized(k);
 }
 

@@ -22,6 +22,7 @@ void ref_fill_attention(struct kernels *k);
 void ref_fill_rows(struct kernels *k);
 void ref_fill_loss(struct kernels *k);
 void ref_fill_update(struct kernels *k);
+void ref_fill_adamw_8bit(struct kernels *k);
 
 /* One file per instruction set (level_*.c): the templates in its vectors. level_wide.c is for tests alone. */
 void cpu_fill_avx2(struct kernels *k);

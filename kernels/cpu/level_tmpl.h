@@ -11,6 +11,7 @@
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/row_sum.h"
 #include "kernels/cpu/scratch.h"
+#include "kernels/cpu/state_codes.h"
 #include "kernels/cpu/team.h"
 
 #include "kernels/cpu/math_tmpl.h"
@@ -27,6 +28,7 @@
 #include "kernels/cpu/rows_tmpl.h"
 
 #include "kernels/cpu/elements_tmpl.h"
+#include "kernels/cpu/adamw_8bit_tmpl.h"
 #include "kernels/cpu/loss_tmpl.h"
 
 #define BURST_CHAINS 12 /* independent sums: two units, each with up to five cycles of latency */
@@ -81,6 +83,7 @@ void ISA(cpu_fill)(struct kernels *k)
     k->scale = ISA(scale);
     k->dropout = ISA(dropout);
     k->adamw = ISA(adamw);
+    k->adamw_8bit = ISA(adamw_8bit);
     k->cross_entropy = ISA(cross_entropy);
     k->row_stats = ISA(row_stats);
     k->sum_squares = ISA(sum_squares);

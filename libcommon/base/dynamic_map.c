@@ -37,9 +37,13 @@ void dynamic_map(float map[DYNAMIC_MAP_SIZE], bool is_signed)
 
 uint8_t dynamic_map_index(const float map[DYNAMIC_MAP_SIZE], float v)
 {
-    float clamped = v < -1 ? -1 : v > 1 ? 1 : v;
-    uint16_t bin = (uint16_t)((clamped + 1) * 0.5f * 65535 + 0.5f);
-    float place = -1 + 2 * (float)bin / 65535;
+    float clamped = v > -1 ? v < 1 ? v : 1 : -1;
+    return dynamic_map_bin_index(map, (int32_t)((clamped + 1) * 0.5f * (DYNAMIC_MAP_BINS - 1) + 0.5f));
+}
+
+uint8_t dynamic_map_bin_index(const float map[DYNAMIC_MAP_SIZE], int32_t bin)
+{
+    float place = -1 + 2 * (float)bin / (DYNAMIC_MAP_BINS - 1);
     int low = 0, high = DYNAMIC_MAP_SIZE - 1; /* midpoints below `low` are below the place, those from `high` on are not */
     while (low < high) {
         int middle = (low + high) / 2;

@@ -10,8 +10,11 @@
 
 void dynamic_map(float map[DYNAMIC_MAP_SIZE], bool is_signed); /* the same bits as torch's arithmetic gives */
 
-/* Index of v, which lies in -1 .. 1, by the table of 65536 bins of bitsandbytes' CPU backend (csrc/cpu_ops.cpp): the number of
- * midpoints between neighbours that lie below the bin's place. Nearest but for one value in 600. */
+/* Index of v, which lies in -1 .. 1 (NaN is as -1), by the 65536 bins of bitsandbytes' CPU backend (csrc/cpu_ops.cpp): the number of
+ * midpoints between neighbours that lie below the bin's place. Nearest but for one value in 600; 0 becomes the number above it. */
 uint8_t dynamic_map_index(const float map[DYNAMIC_MAP_SIZE], float v);
+
+#define DYNAMIC_MAP_BINS 65536
+uint8_t dynamic_map_bin_index(const float map[DYNAMIC_MAP_SIZE], int32_t bin);
 
 #endif

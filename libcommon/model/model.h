@@ -26,6 +26,7 @@ struct param {
     int64_t numel;
     int ndim;
     int64_t shape[2];
+    bool embedding;        /* the embedding of the tokens */
     bool decay;            /* weight decay applies: neither a bias nor a norm (transformers' get_decay_parameter_names) */
 };
 

@@ -50,6 +50,7 @@ static void add_master(struct weights_train *w, struct model_tensor *t)
     struct master *x = &w->masters[w->n++];
     struct param *p = param_new(mem_strdup(t->name), t->ndim, t->rows, t->cols);
     *x = (struct master){.t = t, .p = p};
+    p->embedding = t->l == &w->m->embed;
     if (t->kind == TENSOR_WEIGHT)
         t->l->pw = p;
     else if (t->kind == TENSOR_BIAS)

@@ -3,7 +3,7 @@
  *     struct train_job j = {...};  train_run(&j, &result, &e)
  *
  * Everything is opened, checked, planned and committed before. A step: the gradient of its objective (forward and
- * backward over its packs), clipping, AdamW, one line of the log; then, when due, an
+ * backward over its packs), clipping, the optimizer, one line of the log; then, when due, an
  * evaluation and a checkpoint. A stop is looked for between layers; the step in hand is then given up, not half made.
  * A loss or a gradient that is no finite number ends the run before it reaches a weight. */
 #ifndef TRAIN_LOOP_H

@@ -7,13 +7,51 @@
 #include "base/mem.h"
 
 #define ALIGN_FLOATS 16
+#define EIGHT_BITS_FROM 4096 /* elements: bitsandbytes' min_8bit_size */
+#define STATE "optimizer state"
 
 void optimizer_init(struct optimizer *o, struct param **params, int n)
 {
     *o = (struct optimizer){.params = params, .n = n};
     o->offset = mem_zalloc((size_t)n + 1, sizeof *o->offset);
+    o->moment = mem_zalloc((size_t)n + 1, sizeof *o->moment);
+    o->eight = mem_zalloc((size_t)n + 1, sizeof *o->eight);
     for (int i = 0; i < n; i++)
         o->offset[i + 1] = o->offset[i] + (params[i]->numel + ALIGN_FLOATS - 1) / ALIGN_FLOATS * ALIGN_FLOATS;
+}
+
+void optimizer_choose(struct optimizer *o, const char *name)
+{
+    o->eight_bits = !strcmp(name, "adamw8bit");
+}
+
+static bool in_eight_bits(const struct optimizer *o, int i)
+{
+    return o->eight_bits && o->params[i]->numel >= EIGHT_BITS_FROM && !o->params[i]->embedding;
+}
+
+/* The parts of the tensors in 8 bits, one after another; all NULL while planning. */
+static void place_eight(struct optimizer *o, struct arena *a)
+{
+    int64_t codes = 0, blocks = 0, code = 0, block = 0;
+    for (int i = 0; i < o->n; i++)
+        if (in_eight_bits(o, i)) {
+            codes += o->params[i]->numel;
+            blocks += adamw_8bit_blocks(o->params[i]->numel);
+        }
+    uint8_t *m = arena_alloc(a, STATE, (size_t)codes, 1), *v = arena_alloc(a, STATE, (size_t)codes, 1);
+    float *m_max = arena_alloc(a, STATE, (size_t)blocks, sizeof(float)), *v_max = arena_alloc(a, STATE, (size_t)blocks, sizeof(float));
+    o->n_eight = 0;
+    for (int i = 0; i < o->n; i++)
+        if (in_eight_bits(o, i)) {
+            int64_t n = o->params[i]->numel;
+            struct adamw_8bit t = {.count = n};
+            if (m)
+                t = (struct adamw_8bit){o->params[i]->value, o->params[i]->grad, m + code, v + code, m_max + block, v_max + block, n, 0};
+            o->eight[o->n_eight++] = t;
+            code += n;
+            block += adamw_8bit_blocks(n);
+        }
 }
 
 void optimizer_layout(struct optimizer *o, struct arena *a)
@@ -21,18 +59,23 @@ void optimizer_layout(struct optimizer *o, struct arena *a)
     size_t count = (size_t)o->offset[o->n];
     o->value = arena_alloc(a, "trained weights", count, sizeof(float));
     o->grad = arena_alloc(a, "gradients", count, sizeof(float));
-    o->m = arena_alloc(a, "optimizer state", count, sizeof(float));
-    o->v = arena_alloc(a, "optimizer state", count, sizeof(float));
+    for (int i = 0; i < o->n; i++)
+        o->moment[i + 1] = o->moment[i] + (in_eight_bits(o, i) ? 0 : o->offset[i + 1] - o->offset[i]);
+    o->m = arena_alloc(a, STATE, (size_t)o->moment[o->n], sizeof(float));
+    o->v = arena_alloc(a, STATE, (size_t)o->moment[o->n], sizeof(float));
     o->reference = o->keeps_reference ? arena_alloc(a, "reference of the trained weights", count, sizeof(float)) : NULL;
     for (int i = 0; i < o->n; i++) {
         o->params[i]->value = o->value ? o->value + o->offset[i] : NULL;
         o->params[i]->grad = o->grad ? o->grad + o->offset[i] : NULL;
     }
+    place_eight(o, a);
 }
 
 void optimizer_release(struct optimizer *o)
 {
     free(o->offset);
+    free(o->moment);
+    free(o->eight);
     *o = (struct optimizer){0};
 }
 
@@ -102,17 +145,68 @@ double optimizer_grad_norm(const struct optimizer *o, const struct kernels *k)
     return sqrt(k->sum_squares(o->grad, o->offset[o->n]));
 }
 
+static bool decays(const struct optimizer *o, const struct optimizer_options *p, int i)
+{
+    return p->weight_decay > 0 && o->params[i]->decay;
+}
+
 void optimizer_step(const struct optimizer *o, const struct kernels *k, const struct optimizer_options *p, int64_t step, double norm)
 {
     double coef = p->clip > 0 ? p->clip / (norm + 1e-6) : 1;
     struct adamw w = {p->lr, p->beta1, p->beta2, p->eps, 0, step, coef < 1 ? (float)coef : 1.0f};
-    for (int i = 0, j; i < o->n; i = j) { /* neighbours of one kind of decay in one call */
-        bool decay = p->weight_decay > 0 && o->params[i]->decay;
-        for (j = i + 1; j < o->n && (p->weight_decay > 0 && o->params[j]->decay) == decay; j++) {}
+    int eight = 0;
+    for (int i = 0, j; i < o->n; i = j) { /* neighbours of one kind in one call */
+        bool decay = decays(o, p, i), coded = in_eight_bits(o, i);
+        for (j = i + 1; j < o->n && decays(o, p, j) == decay && in_eight_bits(o, j) == coded; j++) {}
         w.weight_decay = decay ? p->weight_decay : 0;
-        int64_t at = o->offset[i];
-        k->adamw(o->value + at, o->m + at, o->v + at, o->grad + at, o->offset[j] - at, &w);
+        int64_t at = o->offset[i], moment = o->moment[i];
+        if (!coded)
+            k->adamw(o->value + at, o->m + moment, o->v + moment, o->grad + at, o->offset[j] - at, &w);
+        for (int n = coded ? j - i : 0; n; n--)
+            o->eight[eight++].weight_decay = w.weight_decay;
     }
+    if (o->n_eight)
+        k->adamw_8bit(o->eight, o->n_eight, &w);
+}
+
+/* ---- what is kept ---- */
+
+static const struct adamw_8bit *eight_of(const struct optimizer *o, int i)
+{
+    int k = 0;
+    for (int j = 0; j < i; j++)
+        k += in_eight_bits(o, j);
+    return &o->eight[k];
+}
+
+int optimizer_parts(const struct optimizer *o, int i, struct optimizer_part parts[OPTIMIZER_PARTS])
+{
+    int64_t n = o->params[i]->numel, blocks = adamw_8bit_blocks(n);
+    int k = 0;
+    parts[k++] = (struct optimizer_part){"master", DTYPE_F32, false, n, o->params[i]->value};
+    if (in_eight_bits(o, i)) {
+        const struct adamw_8bit *t = eight_of(o, i);
+        parts[k++] = (struct optimizer_part){"state1", DTYPE_U8, false, n, t->m};
+        parts[k++] = (struct optimizer_part){"state2", DTYPE_U8, false, n, t->v};
+        parts[k++] = (struct optimizer_part){"absmax1", DTYPE_F32, true, blocks, t->m_max};
+        parts[k++] = (struct optimizer_part){"absmax2", DTYPE_F32, true, blocks, t->v_max};
+    } else {
+        parts[k++] = (struct optimizer_part){"exp_avg", DTYPE_F32, false, n, o->m ? o->m + o->moment[i] : NULL};
+        parts[k++] = (struct optimizer_part){"exp_avg_sq", DTYPE_F32, false, n, o->v ? o->v + o->moment[i] : NULL};
+    }
+    if (o->keeps_reference)
+        parts[k++] = (struct optimizer_part){"reference", DTYPE_F32, false, n, o->reference ? o->reference + o->offset[i] : NULL};
+    return k;
+}
+
+int64_t optimizer_saved_bytes(const struct optimizer *o)
+{
+    struct optimizer_part parts[OPTIMIZER_PARTS];
+    int64_t bytes = 0;
+    for (int i = 0; i < o->n; i++)
+        for (int k = optimizer_parts(o, i, parts); k--;)
+            bytes += parts[k].count * (int64_t)dtype_size(parts[k].type);
+    return bytes;
 }
 
 static bool is_finite(const float *x, int64_t n)

@@ -1,11 +1,14 @@
-/* The optimizer: AdamW over every trained tensor, and clipping by the global norm.
+/* The optimizer: AdamW over every trained tensor, its moments in f32 or in 8 bits, and clipping by the global norm.
  *
  *     optimizer_init(&o, params, n);  optimizer_layout(&o, &arena)   (twice, see base/arena.h)
  *     each step: optimizer_zero_grad(); [backward adds to params[i]->grad]; norm = optimizer_grad_norm(); optimizer_step()
  *
  * All values stand in one block, likewise gradients and both moments, so that the ops run over few long arrays; each
  * tensor starts at a multiple of 64 bytes and the gaps stay zero under AdamW. optimizer_layout points
- * params[i]->value and ->grad into the blocks. Nothing is owned but the offsets. */
+ * params[i]->value and ->grad into the blocks. Nothing is owned but the offsets and the list of tensors in 8 bits.
+ *
+ * With 8 bits (bitsandbytes' AdamW8bit) a tensor of fewer than 4096 elements keeps moments of f32, and so does an embedding, as in
+ * transformers' Trainer. */
 #ifndef TRAIN_OPTIMIZER_H
 #define TRAIN_OPTIMIZER_H
 
@@ -20,7 +23,12 @@ struct optimizer {
     struct param **params;
     int n;
     int64_t *offset;             /* (n + 1) floats */
-    float *value, *grad, *m, *v; /* (offset[n]) each */
+    float *value, *grad;         /* (offset[n]) each */
+    bool eight_bits;             /* set before the layout: moments in 8 bits */
+    int64_t *moment;             /* (n + 1) floats: where the moments of f32 are in m and v; a tensor in 8 bits has none there */
+    float *m, *v;                /* (moment[n]) each */
+    struct adamw_8bit *eight;    /* (n_eight), in the order of params; the largest magnitudes follow one another without gaps, and so do the codes */
+    int n_eight;
     bool keeps_reference;        /* set before the layout: a second copy of the values, part of a checkpoint */
     float *reference;
 };
@@ -28,6 +36,9 @@ struct optimizer {
 void optimizer_init(struct optimizer *o, struct param **params, int n);
 void optimizer_layout(struct optimizer *o, struct arena *a);
 void optimizer_release(struct optimizer *o);
+
+/* --optimizer: adamw or adamw8bit. Before the layout. */
+void optimizer_choose(struct optimizer *o, const char *name);
 
 void optimizer_zero_grad(const struct optimizer *o, const struct kernels *k);
 double optimizer_grad_norm(const struct optimizer *o, const struct kernels *k);
@@ -38,6 +49,18 @@ void optimizer_step(const struct optimizer *o, const struct kernels *k, const st
 void optimizer_begin_reference(const struct optimizer *o, const struct kernels *k);
 void optimizer_swap_reference(const struct optimizer *o, const struct kernels *k);
 void optimizer_mix_reference(const struct optimizer *o, const struct kernels *k, double mix);
+
+/* What a checkpoint keeps of tensor i, in this order. */
+#define OPTIMIZER_PARTS 6
+struct optimizer_part {
+    const char *name;            /* "master", "exp_avg", ... */
+    enum dtype type;
+    bool flat;                   /* (count), else of the tensor's shape */
+    int64_t count;
+    void *data;
+};
+int optimizer_parts(const struct optimizer *o, int i, struct optimizer_part parts[OPTIMIZER_PARTS]);
+int64_t optimizer_saved_bytes(const struct optimizer *o); /* of all parts of all tensors */
 
 /* The first tensor whose gradient holds a NaN or an infinity; NULL when none does. */
 const char *optimizer_find_bad_gradient(const struct optimizer *o);

@@ -7,27 +7,19 @@
 #include "format/checkpoint.h"
 #include "format/safetensors.h"
 
-static const char *const PARTS[] = {"master", "exp_avg", "exp_avg_sq", "reference"};
-
-static int parts(const struct optimizer *o)
+static struct st_tensor *describe(const struct optimizer *o, int *n)
 {
-    return o->keeps_reference ? 4 : 3;
-}
-
-static float *part(const struct optimizer *o, int i, int k)
-{
-    return (k == 0 ? o->value : k == 1 ? o->m : k == 2 ? o->v : o->reference) + o->offset[i];
-}
-
-static struct st_tensor *describe(const struct optimizer *o)
-{
-    struct st_tensor *list = mem_zalloc((size_t)o->n * (size_t)parts(o) + 1, sizeof *list);
+    struct st_tensor *list = mem_zalloc((size_t)o->n * OPTIMIZER_PARTS + 1, sizeof *list);
+    struct optimizer_part parts[OPTIMIZER_PARTS];
+    *n = 0;
     for (int i = 0; i < o->n; i++)
-        for (int k = 0; k < parts(o); k++) {
+        for (int k = 0, all = optimizer_parts(o, i, parts); k < all; k++) {
             const struct param *p = o->params[i];
-            struct st_tensor *t = &list[i * parts(o) + k];
-            *t = (struct st_tensor){.name = mem_printf("%s.%s", p->name, PARTS[k]), .type = DTYPE_F32, .ndim = p->ndim, .data = part(o, i, k)};
+            struct st_tensor *t = &list[(*n)++];
+            *t = (struct st_tensor){.name = mem_printf("%s.%s", p->name, parts[k].name), .type = parts[k].type, .ndim = p->ndim, .data = parts[k].data};
             memcpy(t->shape, p->shape, sizeof p->shape);
+            if (parts[k].flat)
+                t->ndim = 1, t->shape[0] = parts[k].count;
         }
     return list;
 }
@@ -36,8 +28,8 @@ int optimizer_state_save(const struct optimizer *o, const char *dir, struct err 
 {
     const struct st_meta meta = {ST_CHECKSUMS, NULL};
     char *path = file_join(dir, CHECKPOINT_OPTIMIZER);
-    struct st_tensor *list = describe(o);
-    int n = o->n * parts(o), r = 0;
+    int n, r = 0;
+    struct st_tensor *list = describe(o, &n);
     FILE *out = fopen(path, "we");
     struct st_writer *w = out ? st_writer_begin(out, path, list, n, &meta, 1, e) : NULL;
     if (!out)
@@ -58,32 +50,42 @@ int optimizer_state_save(const struct optimizer *o, const char *dir, struct err 
     return r;
 }
 
-static int load_part(struct optimizer *o, const struct st_file *f, int i, int k, struct err *e)
+static int load_part(const struct st_file *f, const struct st_tensor *want, struct err *e)
 {
-    const struct param *p = o->params[i];
-    char *name = mem_printf("%s.%s", p->name, PARTS[k]);
-    const struct st_tensor *t = st_find(f, name);
-    bool fits = t && t->type == DTYPE_F32 && t->ndim == p->ndim && t->shape[0] == p->shape[0] && (p->ndim < 2 || t->shape[1] == p->shape[1]);
-    if (fits) {
-        memcpy(part(o, i, k), t->data, t->size);
-        st_drop(f, t->data, t->size);
-    } else {
-        err_set(e, "%s: tensor '%s' is %s", f->path, name, t ? "of another type or shape than the model needs" : "missing");
-    }
-    free(name);
-    return fits ? 0 : -1;
+    const struct st_tensor *t = st_find(f, want->name);
+    if (!t)
+        return err_set(e, "%s: tensor '%s' is missing", f->path, want->name);
+    if (t->type != want->type || t->ndim != want->ndim || t->shape[0] != want->shape[0] || (t->ndim > 1 && t->shape[1] != want->shape[1]))
+        return err_set(e, "%s: tensor '%s' is of another type or shape than the model needs", f->path, want->name);
+    memcpy((void *)want->data, t->data, t->size);
+    st_drop(f, t->data, t->size);
+    return 0;
+}
+
+static bool has_codes(const struct st_file *f)
+{
+    for (int i = 0; i < f->n_tensors; i++)
+        if (f->tensors[i].type == DTYPE_U8)
+            return true;
+    return false;
 }
 
 int optimizer_state_load(struct optimizer *o, const char *dir, struct err *e)
 {
     char *path = file_join(dir, CHECKPOINT_OPTIMIZER);
     struct st_file *f = st_open(path, e);
-    int r = f ? 0 : -1;
-    if (f && f->n_tensors != o->n * parts(o))
-        r = err_set(e, "%s: holds %d tensors, expected %d", path, f->n_tensors, o->n * parts(o));
-    for (int i = 0; i < o->n && r == 0; i++)
-        for (int k = 0; k < parts(o) && r == 0; k++)
-            r = load_part(o, f, i, k, e);
+    int n, r = f ? 0 : -1;
+    struct st_tensor *list = describe(o, &n);
+    if (f && has_codes(f) != (o->n_eight > 0))
+        r = err_set(e, "%s: holds the state of %s, expected that of %s", path, has_codes(f) ? "adamw8bit" : "adamw", o->n_eight ? "adamw8bit" : "adamw");
+    else if (f && f->n_tensors != n)
+        r = err_set(e, "%s: holds %d tensors, expected %d", path, f->n_tensors, n);
+    for (int i = 0; i < n; i++) {
+        if (r == 0)
+            r = load_part(f, &list[i], e);
+        free(list[i].name);
+    }
+    free(list);
     st_close(f);
     free(path);
     return r;

@@ -40,7 +40,7 @@ struct train_options {
     {OPT_REAL, 0, "lr", &o.lr, "X", "peak learning rate (" lr_default ")", .min = 0, .max = 1e3, .given = &o.lr_given},                                                         \
     {OPT_CHOICE, 0, "schedule", &o.schedule, "cosine|linear|constant", "of the learning rate (cosine)"},                                                  \
     {OPT_REAL, 0, "warmup", &o.warmup, "X", "warm-up in steps, or below 1 a share of all steps (0)", .min = 0, .max = 1e12},                              \
-    {OPT_CHOICE, 0, "optimizer", &o.optimizer, "adamw", "optimizer (adamw)"},                                                                             \
+    {OPT_CHOICE, 0, "optimizer", &o.optimizer, "adamw|adamw8bit", "adamw8bit: its state in 8 bits, as bitsandbytes' (adamw)"},                             \
     {OPT_REAL, 0, "weight-decay", &o.weight_decay, "X", "decoupled decay, not of biases and norms (0)", .min = 0, .max = 1e3},                            \
     {OPT_REAL, 0, "beta1", &o.beta1, "X", "decay of the first moment (0.9)", .min = 0, .max = 0.999999999},                                               \
     {OPT_REAL, 0, "beta2", &o.beta2, "X", "decay of the second moment (0.999)", .min = 0, .max = 0.999999999},                                            \

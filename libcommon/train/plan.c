@@ -38,7 +38,13 @@ static void try_plan(struct plan *p, struct model *m, struct optimizer *o, int64
 /* Without recomputation, the rows that keep activations below a fixed bound. */
 static void choose_rows(struct plan *p, struct model *m, struct optimizer *o, int64_t useful, bool recompute)
 {
-    size_t fixed = o ? (o->keeps_reference ? 5 : 4) * sizeof(float) * (size_t)o->offset[o->n] : 0;
+    size_t fixed = 0;
+    if (o) {
+        struct arena a;
+        arena_init(&a);
+        optimizer_layout(o, &a);
+        fixed = a.used;
+    }
     for (int64_t rows = ROWS_MAX;; rows /= 2) {
         try_plan(p, m, o, most(useful && useful < rows ? useful : rows, p->longest), recompute);
         if (rows <= ROWS_MIN || p->arena.used - fixed <= ACTIVATIONS || p->rows >= rows * 2)

@@ -47,6 +47,7 @@ int session_open(struct session *s, const struct train_command *c, const char *t
         (c->o->eval && !(s->eval = open_tokens(s, c->o->eval, e))) || c->attach(s->model, &s->subject, s->settings, e) < 0)
         return -1;
     optimizer_init(&s->optimizer, s->model->params, s->model->n_params);
+    optimizer_choose(&s->optimizer, c->o->optimizer);
     const struct batches_options b = {(uint64_t)cli.seed, c->o->batch, c->o->batch_tokens, !strcmp(c->o->order, "random")};
     if (batches_init(&s->batches, s->train, &b, e) < 0)
         return -1;
@@ -203,7 +204,7 @@ int64_t session_parameters(const struct session *s, int64_t *trained)
 
 int64_t session_saved_bytes(const struct session *s)
 {
-    return s->c->saved_bytes(s->model) + s->optimizer.offset[s->optimizer.n] * (int64_t)((s->optimizer.keeps_reference ? 4 : 3) * sizeof(float));
+    return s->c->saved_bytes(s->model) + optimizer_saved_bytes(&s->optimizer);
 }
 
 int64_t session_disk_bytes(const struct session *s)

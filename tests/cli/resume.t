@@ -34,6 +34,13 @@ ok 'full-train: so does it' same_run one-full two-full
 lora-train -q -j 1 --dtype bf16 -m model -o one-bf16 $shape --steps 5 train.tok
 lora-train -q -j 2 --dtype bf16 -m model -o two-bf16 $shape --steps 5 train.tok
 ok 'in bf16 too' same_run one-bf16 two-bf16
+eight='--optimizer adamw8bit --weight-decay 0.1'
+lora one-8 -j 1 --rank 64 --steps 9 $eight
+lora two-8 -j 2 --rank 64 --steps 9 $eight
+ok 'lora-train: the state in 8 bits, too' same_run one-8 two-8
+full one-full-8 -j 1 --steps 9 $eight
+full two-full-8 -j 2 --steps 9 $eight
+ok 'full-train: as well' same_run one-full-8 two-full-8
 
 # ---- killed at random moments ----
 # survives PROGRAM KILLS OPTIONS...: the run is killed after a random part of its time, with one thread or two, until it was killed
@@ -70,6 +77,8 @@ survives() {
 }
 ok 'lora-train: killed at ten random moments and started again, it ends with the same bytes' survives lora 10 --steps 100
 ok 'full-train: killed at four' survives full 4 --steps 50
+ok 'lora-train with its state in 8 bits: killed at four' survives lora 4 --rank 64 --steps 60 $eight
+ok 'full-train with its state in 8 bits: killed at three' survives full 3 --steps 50 $eight
 
 # A kill at each kind of moment that counts: just before a write, a sync, a rename.
 inject=$BUILD/tests/faults/inject.so

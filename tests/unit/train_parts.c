@@ -1,4 +1,7 @@
 /* Schedules and AdamW against numbers from the reference libraries, the order and packing of samples, decay rules, run records. */
+#include <stdlib.h>
+#include <unistd.h>
+
 #include "tests/unit/tap.h"
 #include "base/mem.h"
 #include "kernels/kernels.h"
@@ -6,6 +9,7 @@
 #include "tests/unit/tiny_model.h"
 #include "train/batches.h"
 #include "train/optimizer.h"
+#include "train/optimizer_state.h"
 #include "train/run_folder.h"
 #include "train/schedule.h"
 
@@ -89,6 +93,77 @@ static void test_adamw(void)
     arena_release(&a);
     param_free(p[0]);
     param_free(p[1]);
+}
+
+/* ---- AdamW with moments of 8 bits ---- */
+
+struct eight {
+    struct param *p[4];
+    struct optimizer o;
+    struct arena a;
+};
+
+static void eight_open(struct eight *x, const char *name)
+{
+    static const int64_t rows[] = {5000, 4095, 4096, 600};
+    struct err e = ERR_INIT;
+    for (int i = 0; i < 4; i++)
+        x->p[i] = param_new(mem_printf("%c.weight", 'a' + i), 2, rows[i], i == 3 ? 10 : 1);
+    x->p[2]->embedding = true;
+    optimizer_init(&x->o, x->p, 4);
+    optimizer_choose(&x->o, name);
+    arena_init(&x->a);
+    optimizer_layout(&x->o, &x->a);
+    if (arena_commit(&x->a, &e) < 0)
+        exit(1);
+    optimizer_layout(&x->o, &x->a);
+    for (int i = 0; i < 4; i++)
+        for (int64_t k = 0; k < x->p[i]->numel; k++)
+            x->p[i]->grad[k] = (float)(k % 17 - 8) / 64;
+}
+
+static void eight_close(struct eight *x)
+{
+    optimizer_release(&x->o);
+    arena_release(&x->a);
+    for (int i = 0; i < 4; i++)
+        param_free(x->p[i]);
+}
+
+static void test_eight_bits(void)
+{
+    struct err e = ERR_INIT;
+    const struct kernels *k = kernels_open("cpu", &e);
+    const struct optimizer_options oo = {.lr = .01, .beta1 = .9, .beta2 = .999, .eps = 1e-8, .weight_decay = .1, .clip = 1};
+    struct eight x, y, z;
+    char dir[] = "/tmp/finetools-test.XXXXXX";
+    eight_open(&x, "adamw8bit"), eight_open(&y, "adamw8bit"), eight_open(&z, "adamw");
+    is_int(x.o.n_eight, 2, "tensors of 5000 and 6000 elements are in 8 bits, one of 4095 and the embedding are not");
+    is_int(x.o.moment[4], 4096 + 4096, "these have moments of f32");
+    is_int(optimizer_saved_bytes(&x.o), 4 * (5000 + 4095 + 4096 + 6000) + 8 * (4095 + 4096) + 2 * 11000 + 8 * (20 + 24), "bytes of a checkpoint");
+    for (int step = 1; step <= 3; step++) {
+        const struct adamw w = {.01, .9, .999, 1e-8, .1, step, 0.5f};
+        for (int i = 0; i < y.o.n_eight; i++)
+            y.o.eight[i].weight_decay = .1;
+        k->adamw_8bit(y.o.eight, 2, &w);
+        k->adamw(y.p[1]->value, y.o.m, y.o.v, y.p[1]->grad, 4096, &w);
+        k->adamw(y.p[2]->value, y.o.m + 4096, y.o.v + 4096, y.p[2]->grad, 4096, &w);
+        optimizer_step(&x.o, k, &oo, step, 2 - 1e-6);
+    }
+    ok(!memcmp(x.a.base, y.a.base, x.a.used), "a step is that of its operations, clipped");
+    ok(mkdtemp(dir) != NULL, "a folder");
+    is_int(optimizer_state_save(&x.o, dir, &e), 0, "saved");
+    eight_close(&y);
+    eight_open(&y, "adamw8bit");
+    is_int(optimizer_state_load(&y.o, dir, &e), 0, "loaded");
+    ok(!memcmp(x.a.base, y.a.base, x.a.used), "the same bits");
+    is_int(optimizer_state_load(&z.o, dir, &e), -1, "into AdamW of f32");
+    ok(strstr(e.text, "holds the state of adamw8bit, expected that of adamw") != NULL, "is refused: %s", e.text);
+    char *path = mem_printf("%s/optimizer.safetensors", dir);
+    unlink(path);
+    rmdir(dir);
+    free(path);
+    eight_close(&x), eight_close(&y), eight_close(&z);
 }
 
 static void test_decay(void)
@@ -223,6 +298,7 @@ int main(void)
     struct tokens t;
     test_schedules();
     test_adamw();
+    test_eight_bits();
     test_decay();
     tokens_make(&t, 23);
     test_order(&t, false);
