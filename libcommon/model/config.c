@@ -36,42 +36,42 @@ static const struct family {
 };
 
 /* A bias that the family never has must not be asked for; one that it may have is as the field says. */
-static bool read_bias(struct config_reader *r, const char *key, int rule)
+static bool read_bias(struct json_fields *r, const char *key, int rule)
 {
-    bool asked = config_get_bool(r, key, false);
+    bool asked = json_fields_bool(r, key, false);
     if (rule == NONE && asked)
-        config_bad_field(r, key, "false for this model_type");
+        json_fields_bad(r, key, "false for this model_type");
     return rule == ALWAYS || asked;
 }
 
-static void read_sizes(struct config_reader *r, const struct family *f, struct model_config *c)
+static void read_sizes(struct json_fields *r, const struct family *f, struct model_config *c)
 {
-    c->vocab = config_need_int(r, "vocab_size", 1, 1 << 28);
-    c->hidden = config_need_int(r, "hidden_size", 1, 1 << 24);
-    c->ffn = config_need_int(r, "intermediate_size", 1, 1 << 26);
-    c->layers = (int)config_need_int(r, "num_hidden_layers", 1, 100000);
-    c->heads = (int)config_need_int(r, "num_attention_heads", 1, 1 << 16);
+    c->vocab = json_fields_need_int(r, "vocab_size", 1, 1 << 28);
+    c->hidden = json_fields_need_int(r, "hidden_size", 1, 1 << 24);
+    c->ffn = json_fields_need_int(r, "intermediate_size", 1, 1 << 26);
+    c->layers = (int)json_fields_need_int(r, "num_hidden_layers", 1, 100000);
+    c->heads = (int)json_fields_need_int(r, "num_attention_heads", 1, 1 << 16);
     if (r->bad)
         return;
-    c->max_positions = config_get_int(r, "max_position_embeddings", f->max_positions, 1, INT64_C(1) << 31);
+    c->max_positions = json_fields_int(r, "max_position_embeddings", f->max_positions, 1, INT64_C(1) << 31);
     bool null_kv = json_is_null(json_object_get(r->object, "num_key_value_heads"));
     int kv_default = f->kv_heads && !null_kv ? f->kv_heads : c->heads;
-    c->kv_heads = (int)config_get_int(r, "num_key_value_heads", kv_default, 1, 1 << 16);
+    c->kv_heads = (int)json_fields_int(r, "num_key_value_heads", kv_default, 1, 1 << 16);
     if (null_kv && !f->null_kv_heads)
-        config_bad_field(r, "num_key_value_heads", "a whole number");
+        json_fields_bad(r, "num_key_value_heads", "a whole number");
     bool null_dim = json_is_null(json_object_get(r->object, "head_dim"));
     int64_t derived = c->hidden / c->heads;
-    c->head_dim = (int)config_get_int(r, "head_dim", f->head_dim && !null_dim ? f->head_dim : derived, 1, 1 << 16);
+    c->head_dim = (int)json_fields_int(r, "head_dim", f->head_dim && !null_dim ? f->head_dim : derived, 1, 1 << 16);
     if (null_dim && !f->null_head_dim)
-        config_bad_field(r, "head_dim", "a whole number");
+        json_fields_bad(r, "head_dim", "a whole number");
     if (r->bad)
         return;
     if (c->heads % c->kv_heads)
-        config_bad_field(r, "num_key_value_heads", "a divisor of num_attention_heads");
-    if (!f->head_dim && !config_find(r, "head_dim") && c->hidden % c->heads)
-        config_bad_field(r, "hidden_size", "a multiple of num_attention_heads");
+        json_fields_bad(r, "num_key_value_heads", "a divisor of num_attention_heads");
+    if (!f->head_dim && !json_fields_find(r, "head_dim") && c->hidden % c->heads)
+        json_fields_bad(r, "hidden_size", "a multiple of num_attention_heads");
     if (!r->bad && (c->head_dim < 2 || c->head_dim % 2))
-        config_bad_field(r, config_find(r, "head_dim") ? "head_dim" : "hidden_size", "an even size of each head");
+        json_fields_bad(r, json_fields_find(r, "head_dim") ? "head_dim" : "hidden_size", "an even size of each head");
 }
 
 static void set_window_layer(struct model_config *c, int layer)
@@ -82,12 +82,12 @@ static void set_window_layer(struct model_config *c, int layer)
 }
 
 /* layer_types wins over max_window_layers; a windowed entry without a window is an error, as it is in transformers. */
-static void read_window_layers(struct config_reader *r, struct model_config *c)
+static void read_window_layers(struct json_fields *r, struct model_config *c)
 {
-    json_t *types = config_find(r, "layer_types");
-    int64_t first = config_get_int(r, "max_window_layers", 28, 0, 1 << 30);
+    json_t *types = json_fields_find(r, "layer_types");
+    int64_t first = json_fields_int(r, "max_window_layers", 28, 0, 1 << 30);
     if (types && (!json_is_array(types) || json_array_size(types) != (size_t)c->layers)) {
-        config_bad_field(r, "layer_types", "an array with one entry per layer");
+        json_fields_bad(r, "layer_types", "an array with one entry per layer");
         return;
     }
     bool any = false;
@@ -95,9 +95,9 @@ static void read_window_layers(struct config_reader *r, struct model_config *c)
         const char *type = types ? json_string_value(json_array_get(types, (size_t)i)) : NULL;
         bool windowed = types ? type && !strcmp(type, "sliding_attention") : c->window && i >= first;
         if (types && !windowed && (!type || strcmp(type, "full_attention")))
-            config_bad_field(r, "layer_types", "full_attention or sliding_attention");
+            json_fields_bad(r, "layer_types", "full_attention or sliding_attention");
         if (windowed && !c->window)
-            config_bad_field(r, "layer_types", "full_attention while no sliding window is in use");
+            json_fields_bad(r, "layer_types", "full_attention while no sliding window is in use");
         if (windowed)
             set_window_layer(c, i);
         any |= windowed;
@@ -106,63 +106,63 @@ static void read_window_layers(struct config_reader *r, struct model_config *c)
         c->window = 0;
 }
 
-static void read_window(struct config_reader *r, const struct family *f, struct model_config *c)
+static void read_window(struct json_fields *r, const struct family *f, struct model_config *c)
 {
     if (f->window == WINDOW_NONE)
         return;
     if (!json_is_null(json_object_get(r->object, "sliding_window")))
-        c->window = config_get_int(r, "sliding_window", 4096, 1, INT64_C(1) << 40);
+        c->window = json_fields_int(r, "sliding_window", 4096, 1, INT64_C(1) << 40);
     if (f->window == WINDOW_ALL)
         return;
-    if (!config_get_bool(r, "use_sliding_window", false))
+    if (!json_fields_bool(r, "use_sliding_window", false))
         c->window = 0;
     if (!r->bad)
         read_window_layers(r, c);
 }
 
-static void read_tokens(struct config_reader *r, const struct family *f, struct model_config *c)
+static void read_tokens(struct json_fields *r, const struct family *f, struct model_config *c)
 {
     c->bos = json_is_null(json_object_get(r->object, "bos_token_id")) ? -1 :
-             (int)config_get_int(r, "bos_token_id", f->bos, -1, 1 << 28);
+             (int)json_fields_int(r, "bos_token_id", f->bos, -1, 1 << 28);
     json_t *eos = json_object_get(r->object, "eos_token_id");
     size_t n = json_is_array(eos) ? json_array_size(eos) : 1;
     if (n > MODEL_EOS_MAX) {
-        config_bad_field(r, "eos_token_id", "at most 16 tokens");
+        json_fields_bad(r, "eos_token_id", "at most 16 tokens");
         return;
     }
     for (size_t i = 0; i < n && !json_is_null(eos); i++) {
         json_t *v = json_is_array(eos) ? json_array_get(eos, i) : eos;
         json_int_t id = v ? json_integer_value(v) : f->eos;
         if ((v && !json_is_integer(v)) || id < -1 || id > 1 << 28)
-            config_bad_field(r, "eos_token_id", "a token or an array of tokens");
+            json_fields_bad(r, "eos_token_id", "a token or an array of tokens");
         else if (id >= 0)
             c->eos[c->n_eos++] = (int)id;
     }
 }
 
-static void read_stored_type(struct config_reader *r, struct model_config *c)
+static void read_stored_type(struct json_fields *r, struct model_config *c)
 {
     static const struct { const char *name; enum dtype type; } names[] = {
         {"float32", DTYPE_F32}, {"float16", DTYPE_F16}, {"bfloat16", DTYPE_BF16}, {"float64", DTYPE_F64},
     };
-    const char *name = config_get_string(r, "dtype", config_get_string(r, "torch_dtype", ""));
+    const char *name = json_fields_string(r, "dtype", json_fields_string(r, "torch_dtype", ""));
     c->stored_type = -1;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!strcmp(name, names[i].name))
             c->stored_type = names[i].type;
 }
 
-static void read_fields(struct config_reader *r, const struct family *f, struct model_config *c)
+static void read_fields(struct json_fields *r, const struct family *f, struct model_config *c)
 {
     snprintf(c->type, sizeof c->type, "%s", f->type);
     config_check_keys(r);
     read_sizes(r, f, c);
-    const char *act = config_get_string(r, "hidden_act", "silu");
+    const char *act = json_fields_string(r, "hidden_act", "silu");
     if (strcmp(act, "silu") && strcmp(act, "swish"))
-        config_bad_field(r, "hidden_act", "silu");
-    c->rms_eps = config_get_number(r, "rms_norm_eps", 1e-6, 0, 1);
-    c->init_range = config_get_number(r, "initializer_range", 0.02, 0, 1e6);
-    c->tied = config_get_bool(r, "tie_word_embeddings", false);
+        json_fields_bad(r, "hidden_act", "silu");
+    c->rms_eps = json_fields_number(r, "rms_norm_eps", 1e-6, 0, 1);
+    c->init_range = json_fields_number(r, "initializer_range", 0.02, 0, 1e6);
+    c->tied = json_fields_bool(r, "tie_word_embeddings", false);
     c->qkv_bias = read_bias(r, "attention_bias", f->qkv_bias);
     c->o_bias = f->o_bias == OPTIONAL && c->qkv_bias;
     c->mlp_bias = read_bias(r, "mlp_bias", f->mlp_bias);
@@ -175,13 +175,13 @@ static void read_fields(struct config_reader *r, const struct family *f, struct 
     read_stored_type(r, c);
 }
 
-static const struct family *find_family(struct config_reader *r)
+static const struct family *find_family(struct json_fields *r)
 {
-    const char *type = config_get_string(r, "model_type", "");
+    const char *type = json_fields_string(r, "model_type", "");
     for (size_t i = 0; i < sizeof FAMILIES / sizeof *FAMILIES; i++)
         if (!strcmp(type, FAMILIES[i].type))
             return &FAMILIES[i];
-    config_bad_field(r, "model_type", "llama, mistral, qwen2 or qwen3");
+    json_fields_bad(r, "model_type", "llama, mistral, qwen2 or qwen3");
     return NULL;
 }
 
@@ -192,7 +192,7 @@ int model_config_parse(struct model_config *c, const char *json, unsigned long l
     json_t *root = json_loadb(json, len, JSON_REJECT_DUPLICATES, &je);
     if (!root)
         return err_set(e, "%s: line %d: not JSON: %s", name, je.line, je.text);
-    struct config_reader r = {root, name, "", e, false};
+    struct json_fields r = {root, name, "", e, false};
     if (!json_is_object(root)) {
         err_set(e, "%s: found no object, expected a model's configuration", name);
         r.bad = true;

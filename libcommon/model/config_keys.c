@@ -12,6 +12,7 @@ static const char *const READ_OR_HARMLESS[] = {
     "attention_bias", "mlp_bias", "rope_theta", "rope_scaling", "rope_parameters", "original_max_position_embeddings",
     "partial_rotary_factor", "sliding_window", "use_sliding_window", "max_window_layers", "layer_types", "bos_token_id",
     "eos_token_id", "pad_token_id", "torch_dtype", "dtype", "initializer_range",
+    "quantization_config", /* format/quantized_config.c */
     /* description */
     "architectures", "transformers_version", "auto_map", "tokenizer_class", "prefix", "finetuning_task", "task_specific_params",
     "problem_type", "id2label", "label2id", "num_labels", "is_llama_config", "transformers.js_config", "unsloth_version",
@@ -30,7 +31,7 @@ static const char *const READ_OR_HARMLESS[] = {
 /* Fields that would change the arithmetic unless they are null, false or 0. */
 static const char *const MUST_BE_OFF[] = {
     "attention_dropout", "attn_pdrop", "resid_pdrop", "embd_pdrop", "hidden_dropout", "rope_interleaved", "use_mrope",
-    "quantization_config", "quantization", "is_encoder_decoder", "add_cross_attention", "is_decoder", "attn_logit_softcapping",
+    "quantization", "is_encoder_decoder", "add_cross_attention", "is_decoder", "attn_logit_softcapping",
     "final_logit_softcapping", "use_qk_norm", "residual_dropout",
 };
 
@@ -51,7 +52,7 @@ static bool is_off(const json_t *v)
     return json_is_false(v) || (json_is_number(v) && json_number_value(v) == 0);
 }
 
-void config_check_keys(struct config_reader *r)
+void config_check_keys(struct json_fields *r)
 {
     const char *key;
     json_t *v;
@@ -60,12 +61,12 @@ void config_check_keys(struct config_reader *r)
             continue;
         if (IN(key, MUST_BE_OFF)) {
             if (!is_off(v))
-                config_bad_field(r, key, "null, false or 0");
+                json_fields_bad(r, key, "null, false or 0");
         } else if (IN(key, MUST_BE_ONE)) {
             if (!json_is_number(v) || json_number_value(v) != 1)
-                config_bad_field(r, key, "null or 1");
+                json_fields_bad(r, key, "null or 1");
         } else {
-            config_bad_field(r, key, "no such field: what it would change is not known here");
+            json_fields_bad(r, key, "no such field: what it would change is not known here");
         }
     }
 }

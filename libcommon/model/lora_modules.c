@@ -73,7 +73,7 @@ bool lora_is_bias(const struct adapter_extra *x)
 
 static bool same_values(const struct linear *l, const struct st_tensor *t)
 {
-    bool same = t->numel == l->out * l->in;
+    bool same = l->weight && t->numel == l->out * l->in;
     float *x = mem_array(NULL, (size_t)l->in, sizeof *x), *y = mem_array(NULL, (size_t)l->in, sizeof *y);
     for (int64_t i = 0; i < l->out && same; i++) {
         dtype_to_f32(x, (const char *)l->weight + (size_t)(i * l->in) * dtype_size(l->type), l->type, (size_t)l->in);

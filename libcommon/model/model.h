@@ -7,7 +7,7 @@
  *     decoder_plan()          sizes of the activation arena for packs of at most N rows
  *     decoder_forward_backward() for each pack of a step, decoder_end_step() / decoder_loss() / decoder_forward(), decoder_scores()
  *
- * Weights stay in the mapped file in their stored type (or are copied as they are, for many short passes: model_copy_weights);
+ * Weights stay in the mapped file in their stored type, also quantized ones (or are copied as they are, for many short passes: model_copy_weights);
  * small vectors (norms, biases) are copied to f32 at opening. In full
  * training a weight that is trained is an f32 master copy in `struct param` and the view below points to it. */
 #ifndef MODEL_MODEL_H
@@ -16,6 +16,7 @@
 #include "base/arena.h"
 #include "base/dtype.h"
 #include "base/err.h"
+#include "format/quantized_config.h"
 #include "kernels/kernels.h"
 #include "model/config.h"
 
@@ -68,6 +69,7 @@ struct layer {
 struct model {
     struct model_config config;
     const struct kernels *k;
+    struct quantized_config quantized; /* what the folder says; each module's own is in its struct linear */
     struct model_folder *folder;     /* format/model_folder.h; mapped weights live as long as this */
     struct linear embed;             /* table (V, C); only weight, type, pw are used */
     struct linear head;              /* (V, C); the same data as embed when tied */

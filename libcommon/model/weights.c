@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 #include "format/model_folder.h"
+#include "format/quantized_tensors.h"
 #include "model/layer.h"
 #include "model/model.h"
 #include "model/weights_tie.h"
@@ -129,6 +130,12 @@ static int bad_shape(struct binder *b, const struct st_tensor *t, int64_t rows, 
     return err_set(b->e, "%s: tensor '%s': found %s, expected shape %s", b->m->folder->dir, t->name, st_shape_text(t, found), expected);
 }
 
+static void add_used(struct binder *b, const struct st_tensor *t)
+{
+    b->used = mem_grow(b->used, &b->cap, b->n_used + 1, sizeof *b->used);
+    b->used[b->n_used++] = t;
+}
+
 /* A tensor of shape (rows, cols), or (rows) when cols is 0. */
 static const struct st_tensor *bind(struct binder *b, const char *name, int64_t rows, int64_t cols)
 {
@@ -145,8 +152,7 @@ static const struct st_tensor *bind(struct binder *b, const char *name, int64_t 
         err_set(b->e, "%s: tensor '%s': found type %s, expected F32, F16 or BF16", b->m->folder->dir, name, t->type_name);
         return NULL;
     }
-    b->used = mem_grow(b->used, &b->cap, b->n_used + 1, sizeof *b->used);
-    b->used[b->n_used++] = t;
+    add_used(b, t);
     return t;
 }
 
@@ -162,20 +168,56 @@ static int bind_vector(struct binder *b, float *to, const char *name, int64_t n)
     return 0;
 }
 
+/* Older tools of GPTQ give every module a bias, of zeros where the model has none. */
+static void use_zero_bias(struct binder *b, const struct linear *l, const char *name)
+{
+    static const unsigned char zeros[1 << 10];
+    const struct st_tensor *t = model_folder_find(b->m->folder, name);
+    bool zero = t && t->ndim == 1 && t->shape[0] == l->out;
+    for (uint64_t at = 0; zero && at < t->size; at += sizeof zeros)
+        zero = !memcmp((const char *)t->data + at, zeros, t->size - at < sizeof zeros ? t->size - at : sizeof zeros);
+    if (zero)
+        add_used(b, t);
+}
+
+/* 1: the module's weight is quantized. */
+static int bind_quantized(struct binder *b, struct linear *l)
+{
+    const struct st_tensor *used[QUANTIZED_TENSORS_MAX];
+    struct quantized q;
+    int n, r = quantized_tensors_find(&q, used, &n, b->m->folder, &b->m->quantized, l->module, l->out, l->in, b->e);
+    if (r <= 0)
+        return r;
+    for (int i = 0; i < n; i++)
+        add_used(b, used[i]);
+    l->quantized = mem_alloc(sizeof *l->quantized);
+    *l->quantized = q;
+    return 1;
+}
+
+static int bind_plain(struct binder *b, struct linear *l)
+{
+    char *name = mem_printf("%s.weight", l->module);
+    const struct st_tensor *t = bind(b, name, l->out, l->in);
+    free(name);
+    if (!t)
+        return -1;
+    l->weight = t->data;
+    l->type = t->type;
+    return 0;
+}
+
 static int bind_linear(struct binder *b, struct linear *l)
 {
-    char *name = mem_printf("%s.weight", l->module), *bias = mem_printf("%s.bias", l->module);
-    const struct st_tensor *t = bind(b, name, l->out, l->in);
-    int rc = t ? 0 : -1;
-    if (t) {
-        l->weight = t->data;
-        l->type = t->type;
-        if (l->bias)
-            rc = bind_vector(b, l->bias, bias, l->out);
-    }
-    free(name);
+    int r = l == &b->m->embed ? 0 : bind_quantized(b, l);
+    if (r < 0 || (!r && bind_plain(b, l)))
+        return -1;
+    char *bias = mem_printf("%s.bias", l->module);
+    r = l->bias ? bind_vector(b, l->bias, bias, l->out) : 0;
+    if (!l->bias && l->quantized && l->quantized->kind == QUANTIZED_GPTQ)
+        use_zero_bias(b, l, bias);
     free(bias);
-    return rc;
+    return r;
 }
 
 static int bind_layer(struct binder *b, struct layer *ly)
@@ -234,8 +276,7 @@ struct model *model_open(const char *dir, const struct kernels *k, struct err *e
     if (!m)
         return NULL;
     struct binder b = {.m = m, .e = e};
-    m->folder = model_folder_open(dir, e);
-    if (m->folder)
+    if (!quantized_config_read(&m->quantized, dir, e) && (m->folder = model_folder_open(dir, e)))
         weights_settle_tie(m);
     int rc = m->folder ? bind_all(&b) : -1;
     free(b.used);

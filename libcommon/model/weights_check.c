@@ -3,14 +3,20 @@
 
 #include "format/manifest.h"
 #include "format/model_folder.h"
+#include "format/quantized_tensors.h"
 #include "model/model.h"
+
+static bool is_bad(const struct model_folder *f, const struct st_tensor *t)
+{
+    return !quantized_tensors_is_packed(f, t) && manifest_find_nonfinite(t) >= 0;
+}
 
 int model_check_finite(const struct model *m, int (*stop)(void), struct err *e)
 {
     int n = m->folder ? m->folder->n_tensors : 0, first = n;
 #pragma omp parallel for schedule(dynamic) reduction(min : first)
     for (int i = 0; i < n; i++)
-        if (i < first && !(stop && stop()) && manifest_find_nonfinite(m->folder->tensors[i]) >= 0)
+        if (i < first && !(stop && stop()) && is_bad(m->folder, m->folder->tensors[i]))
             first = i;
     if (first == n)
         return 0;

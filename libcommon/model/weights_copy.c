@@ -3,32 +3,57 @@
 
 #include "base/mem.h"
 #include "format/model_folder.h"
+#include "format/quantized_tensors.h"
 #include "model/layer.h"
 #include "model/model.h"
 
 enum { ALIGN = 64 };
 
-/* A tensor of the mapped file and its place in the copy. */
+/* A tensor of the mapped file, its place in the copy, and the pointer to it. */
 struct move {
-    struct linear *l;
+    const void **pointer;
     const struct st_tensor *from;
     size_t at;
 };
 
 struct moves {
-    const struct model_folder *folder;
+    const struct model *m;
     struct move *list;
     size_t n, cap, bytes;
 };
 
-static int add_move(struct linear *l, void *arg)
+static void add_move(struct moves *v, const void **pointer, const struct st_tensor *t)
+{
+    v->list = mem_grow(v->list, &v->cap, v->n + 1, sizeof *v->list);
+    v->list[v->n++] = (struct move){pointer, t, v->bytes};
+    v->bytes += (t->size + ALIGN - 1) / ALIGN * ALIGN;
+}
+
+/* The tensors are those that were found at opening. */
+static void add_quantized(struct moves *v, struct linear *l)
+{
+    struct quantized *q = l->quantized, same;
+    const void **const pointers[] = {&q->codes, &q->scales, &q->nested_scales, &q->nested_map, &q->zeros, &q->g_idx};
+    const struct st_tensor *used[QUANTIZED_TENSORS_MAX];
+    struct err e = ERR_INIT;
+    int n;
+    if (quantized_tensors_find(&same, used, &n, v->m->folder, &v->m->quantized, l->module, l->out, l->in, &e) <= 0)
+        return; /* not so at opening: the file is being changed */
+    for (size_t i = 0; i < sizeof pointers / sizeof *pointers; i++)
+        for (int j = 0; j < n; j++)
+            if (used[j]->data == *pointers[i])
+                add_move(v, pointers[i], used[j]);
+}
+
+static int add_linear(struct linear *l, void *arg)
 {
     struct moves *v = arg;
+    if (l->quantized) {
+        add_quantized(v, l);
+        return 0;
+    }
     char *name = mem_printf("%s.weight", l->module);
-    const struct st_tensor *t = model_folder_find(v->folder, name);
-    v->list = mem_grow(v->list, &v->cap, v->n + 1, sizeof *v->list);
-    v->list[v->n++] = (struct move){l, t, v->bytes};
-    v->bytes += (t->size + ALIGN - 1) / ALIGN * ALIGN;
+    add_move(v, &l->weight, model_folder_find(v->m->folder, name));
     free(name);
     return 0;
 }
@@ -39,15 +64,15 @@ static void copy(const struct model *m, const struct move *v)
     char *to = (char *)m->copied + v->at;
     m->k->copy_in(to, v->from->data, v->from->size);
     st_drop(model_folder_shard(m->folder, v->from), v->from->data, v->from->size);
-    v->l->weight = to;
+    *v->pointer = to;
 }
 
 bool model_copy_weights(struct model *m, size_t limit)
 {
     struct err e = ERR_INIT;
-    struct moves v = {.folder = m->folder};
-    model_each_linear(m, !m->config.tied, add_move, &v);
-    add_move(&m->embed, &v);
+    struct moves v = {.m = m};
+    model_each_linear(m, !m->config.tied, add_linear, &v);
+    add_linear(&m->embed, &v);
     if (v.bytes <= limit && (m->copied = m->k->alloc(v.bytes, &e))) {
         m->copied_bytes = v.bytes;
 #pragma omp parallel for schedule(dynamic)

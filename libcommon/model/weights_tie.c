@@ -46,13 +46,15 @@ static bool same_values(const struct model_folder *f, const struct st_tensor *a,
     return same;
 }
 
+/* Words of GPTQ or AWQ are a matrix of their own; so are packed bytes under the name of lm_head.weight. */
 void weights_settle_tie(struct model *m)
 {
-    const struct st_tensor *head = model_folder_find(m->folder, "lm_head.weight"), *embed = model_folder_find(m->folder, "model.embed_tokens.weight");
-    if (!m->config.tied || !head || !embed || same_values(m->folder, head, embed))
+    const struct st_tensor *head = model_folder_find(m->folder, "lm_head.weight"), *embed = model_folder_find(m->folder, "model.embed_tokens.weight"),
+                           *words = model_folder_find(m->folder, "lm_head.qweight");
+    if (!m->config.tied || (!head && !words) || !embed || (head && same_values(m->folder, head, embed)))
         return;
     m->config.tied = false;
     m->untied = true;
-    m->warning = mem_printf("%s: lm_head.weight differs from the embedding: they are not tied, although config.json says tie_word_embeddings",
-                            model_folder_shard(m->folder, head)->path);
+    m->warning = mem_printf("%s: %s differs from the embedding: they are not tied, although config.json says tie_word_embeddings",
+                            model_folder_shard(m->folder, head ? head : words)->path, head ? head->name : words->name);
 }

@@ -61,6 +61,15 @@ static void add_master(struct weights_train *w, struct model_tensor *t)
         w->m->head.pw = p;
 }
 
+/* The name of a selected matrix that is stored in no type that could take a trained one. */
+static const char *find_quantized(const struct weights_train *w)
+{
+    for (int i = 0; i < w->n; i++)
+        if (w->masters[i].t->kind == TENSOR_WEIGHT && w->masters[i].t->l->quantized)
+            return w->masters[i].t->name;
+    return NULL;
+}
+
 static void select_matching(struct weights_train *w, const pcre2_code *re)
 {
     pcre2_match_data *md = re ? pcre2_match_data_create_from_pattern(re, NULL) : NULL;
@@ -87,9 +96,13 @@ struct weights_train *weights_train_select(struct model *m, const char *source, 
     for (m->n_params = 0; m->n_params < w->n; m->n_params++)
         m->params[m->n_params] = w->masters[m->n_params].p;
     params_sort(m->params, m->n_params);
-    if (w->n)
+    const char *quantized = find_quantized(w);
+    if (w->n && !quantized)
         return w;
-    err_set(e, "--train: '%s' matches no tensor of the model, for example model.layers.0.self_attn.q_proj.weight", regex);
+    if (quantized)
+        err_set(e, "%s: '%s' is quantized and cannot be trained itself: train adapters over it, or leave it out with --train", source, quantized);
+    else
+        err_set(e, "--train: '%s' matches no tensor of the model, for example model.layers.0.self_attn.q_proj.weight", regex);
     weights_train_detach(w);
     return NULL;
 }

@@ -15,6 +15,16 @@
 
 /* ---- opening ---- */
 
+/* Fresh weights are plain ones, and the new folder takes the configuration over. */
+static int check_plain(const char *dir, struct err *e)
+{
+    struct quantized_config q;
+    if (quantized_config_read(&q, dir, e))
+        return -1;
+    return q.method == QUANTIZED_NONE ? 0 : err_set(e, "--init: %s: config.json has a quantization_config (%s), expected that of a plain model", dir,
+                                                    quantized_method_name(q.method));
+}
+
 static struct model *open_model(const struct train_command *c, struct err *e)
 {
     const struct kernels *k = device_open(e);
@@ -24,7 +34,7 @@ static struct model *open_model(const struct train_command *c, struct err *e)
     struct model *m = NULL;
     if (!c->init)
         m = model_open(cli.model, k, e);
-    else if (model_config_read(&config, cli.model, e) == 0)
+    else if (check_plain(cli.model, e) == 0 && model_config_read(&config, cli.model, e) == 0)
         m = model_new(&config, k, e);
     if (m)
         model_set_dtype(m, cli.dtype);

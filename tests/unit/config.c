@@ -124,7 +124,6 @@ static void test_refusals(void)
     refused("{\"model_type\": 3}", "model_type: found 3");
     refused(LLAMA("\"num_local_experts\": 8"), "num_local_experts: found 8, expected no such field");
     refused(LLAMA("\"attention_dropout\": 0.1"), "attention_dropout: found 0.10");
-    refused(LLAMA("\"quantization_config\": {\"bits\": 4}"), "quantization_config: found {\"bits\":4}");
     refused_with("hidden_size", "0", "hidden_size: found 0, expected a whole number from 1");
     refused_with("hidden_size", "\"x\"", "hidden_size: found \"x\"");
     refused_with("hidden_size", "4096.5", "hidden_size: found 4096.5");
@@ -162,7 +161,7 @@ static void test_silence(void)
     static const char *const multipliers[] = {"embedding_multiplier", "residual_multiplier", "logits_scaling", "rope_ratio"};
     static const struct { const char *key, *value; } changes[] = {
         {"attn_logit_softcapping", "50.0"}, {"final_logit_softcapping", "30.0"}, {"attention_multiplier", "0.0078125"}, {"query_pre_attn_scalar", "256"},
-        {"quantization_config", "{\"quant_method\": \"gptq\"}"}, {"compression_config", "{}"}, {"num_experts", "4"}, {"clip_qkv", "8"},
+        {"quantization", "{\"bits\": 4}"}, {"compression_config", "{}"}, {"num_experts", "4"}, {"clip_qkv", "8"},
         {"hidden_activation", "\"gelu\""}, {"use_qk_norm", "true"}, {"attn_output_gate", "true"}, {"scale_embedding", "true"}, {"is_encoder_decoder", "true"},
         {"sliding_window_pattern", "6"}, {"no_rope_layers", "[1]"}, {"text_config", "{}"}, {"use_mrope", "true"}, {"rope_interleaved", "true"},
     };

@@ -1,8 +1,8 @@
-#include "model/config_json.h"
+#include "format/json_fields.h"
 
 #include <stdlib.h>
 
-void config_bad_field(struct config_reader *r, const char *key, const char *expected)
+void json_fields_bad(struct json_fields *r, const char *key, const char *expected)
 {
     json_t *v = json_object_get(r->object, key);
     char *text = v ? json_dumps(v, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
@@ -14,30 +14,30 @@ void config_bad_field(struct config_reader *r, const char *key, const char *expe
     free(text);
 }
 
-json_t *config_find(const struct config_reader *r, const char *key)
+json_t *json_fields_find(const struct json_fields *r, const char *key)
 {
     json_t *v = json_object_get(r->object, key);
     return json_is_null(v) ? NULL : v;
 }
 
-static void bad_int(struct config_reader *r, const char *key, int64_t min, int64_t max)
+static void bad_int(struct json_fields *r, const char *key, int64_t min, int64_t max)
 {
     char expected[80];
     snprintf(expected, sizeof expected, "a whole number from %lld to %lld", (long long)min, (long long)max);
-    config_bad_field(r, key, expected);
+    json_fields_bad(r, key, expected);
 }
 
-int64_t config_need_int(struct config_reader *r, const char *key, int64_t min, int64_t max)
+int64_t json_fields_need_int(struct json_fields *r, const char *key, int64_t min, int64_t max)
 {
-    if (config_find(r, key))
-        return config_get_int(r, key, min, min, max);
+    if (json_fields_find(r, key))
+        return json_fields_int(r, key, min, min, max);
     bad_int(r, key, min, max);
     return min;
 }
 
-int64_t config_get_int(struct config_reader *r, const char *key, int64_t absent, int64_t min, int64_t max)
+int64_t json_fields_int(struct json_fields *r, const char *key, int64_t absent, int64_t min, int64_t max)
 {
-    json_t *v = config_find(r, key);
+    json_t *v = json_fields_find(r, key);
     if (!v)
         return absent;
     if (json_is_integer(v) && json_integer_value(v) >= min && json_integer_value(v) <= max)
@@ -46,37 +46,37 @@ int64_t config_get_int(struct config_reader *r, const char *key, int64_t absent,
     return absent;
 }
 
-double config_get_number(struct config_reader *r, const char *key, double absent, double min, double max)
+double json_fields_number(struct json_fields *r, const char *key, double absent, double min, double max)
 {
-    json_t *v = config_find(r, key);
+    json_t *v = json_fields_find(r, key);
     if (!v)
         return absent;
     if (json_is_number(v) && json_number_value(v) >= min && json_number_value(v) <= max)
         return json_number_value(v);
     char expected[80];
     snprintf(expected, sizeof expected, "a number from %g to %g", min, max);
-    config_bad_field(r, key, expected);
+    json_fields_bad(r, key, expected);
     return absent;
 }
 
-bool config_get_bool(struct config_reader *r, const char *key, bool absent)
+bool json_fields_bool(struct json_fields *r, const char *key, bool absent)
 {
-    json_t *v = config_find(r, key);
+    json_t *v = json_fields_find(r, key);
     if (!v)
         return absent;
     if (json_is_boolean(v))
         return json_is_true(v);
-    config_bad_field(r, key, "true or false");
+    json_fields_bad(r, key, "true or false");
     return absent;
 }
 
-const char *config_get_string(struct config_reader *r, const char *key, const char *absent)
+const char *json_fields_string(struct json_fields *r, const char *key, const char *absent)
 {
-    json_t *v = config_find(r, key);
+    json_t *v = json_fields_find(r, key);
     if (!v)
         return absent;
     if (json_is_string(v))
         return json_string_value(v);
-    config_bad_field(r, key, "a string");
+    json_fields_bad(r, key, "a string");
     return absent;
 }
