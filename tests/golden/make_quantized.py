@@ -102,7 +102,7 @@ def quantize_bitsandbytes(plain, to, dtype, how):
 def quantize_gptqmodel(plain, to, how, vocab):
     from gptqmodel import BACKEND, GPTQModel, QuantizeConfig
     settings = {**how, "offload_to_disk": False, "device": "cpu"}
-    model = GPTQModel.load(plain, QuantizeConfig(**settings), device="cpu")
+    model = GPTQModel.load(plain, QuantizeConfig(**settings))
     ids = [[int(x) % vocab for x in hashed(f"calibration {i}", np.arange(48))] for i in range(32)]
     model.quantize([{"input_ids": x, "attention_mask": [1] * len(x)} for x in ids], batch_size=4,
                    **({"backend": BACKEND.TORCH_AWQ} if how.get("method") == "awq" else {}))

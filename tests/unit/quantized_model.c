@@ -33,8 +33,8 @@ static int check_module(struct linear *l, void *arg)
     size_t n = (size_t)(l->out * l->in);
     float *w = mem_array(NULL, n, sizeof *w);
     int64_t half = l->in / 2;
-    c->k->dequantize(w, l->in, l->quantized, 0, l->out, 0, half);
-    c->k->dequantize(w + half, l->in, l->quantized, 0, l->out, half, l->in - half);
+    c->k->dequantize(w, DTYPE_F32, l->in, l->quantized, 0, l->out, 0, half);
+    c->k->dequantize(w + half, DTYPE_F32, l->in, l->quantized, 0, l->out, half, l->in - half);
     for (size_t i = 0; i < n; i++)
         w[i] += 0.0f;
     sha256_hex(w, n * sizeof *w, hex);
