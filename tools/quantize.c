@@ -21,18 +21,22 @@
 static struct {
     const char *method, *calibrate, *skip;
     int64_t bits, group, block, max_shard, memory;
-    double threshold;
-    bool nested, asym, report, restart;
-    bool bits_given, group_given, block_given, threshold_given;
-} o = {.bits = 4, .group = 128, .block = 64, .threshold = 6, .max_shard = MODEL_MAX_SHARD};
+    double threshold, damp;
+    bool nested, asym, act_order, at_once, report, restart;
+    bool bits_given, group_given, block_given, threshold_given, damp_given;
+} o = {.bits = 4, .group = 128, .block = 64, .threshold = 6, .damp = 0.05, .max_shard = MODEL_MAX_SHARD};
 
 static const struct opt options[] = {
-    {OPT_CHOICE, 0, "method", &o.method, "int8|nf4|fp4|rtn", "how weights are stored"},
-    {OPT_COUNT, 0, "bits", &o.bits, "N", "rtn: bits of a weight, 2, 3, 4 or 8 (4)", .min = 2, .max = 8, .given = &o.bits_given},
-    {OPT_COUNT, 0, "group", &o.group, "N", "rtn: inputs that share a scale; 0: all (128)", .min = 0, .max = 1e6, .given = &o.group_given},
+    {OPT_CHOICE, 0, "method", &o.method, "int8|nf4|fp4|rtn|gptq", "how weights are stored"},
+    {OPT_COUNT, 0, "bits", &o.bits, "N", "rtn, gptq: bits of a weight, 2, 3, 4 or 8 (4)", .min = 2, .max = 8, .given = &o.bits_given},
+    {OPT_COUNT, 0, "group", &o.group, "N", "rtn, gptq: inputs that share a scale; 0: all (128)", .min = 0, .max = 1e6, .given = &o.group_given},
     {OPT_COUNT, 0, "block", &o.block, "N", "nf4, fp4: weights that share a scale, 32 to 4096 (64)", .min = 32, .max = 4096, .given = &o.block_given},
     {OPT_FLAG, 0, "double-quant", &o.nested, NULL, "nf4, fp4: quantize the scales, too"},
-    {OPT_FLAG, 0, "asym", &o.asym, NULL, "rtn: a zero point for each group"},
+    {OPT_FLAG, 0, "asym", &o.asym, NULL, "rtn, gptq: a zero point for each group"},
+    {OPT_FLAG, 0, "act-order", &o.act_order, NULL, "gptq: columns that matter most first (desc_act)"},
+    {OPT_FLAG, 0, "no-true-sequential", &o.at_once, NULL, "gptq: all modules of a layer on the inputs of the unquantized ones"},
+    {OPT_REAL, 0, "damp", &o.damp, "X", "gptq: share of the mean diagonal that is added, raised where it must be (0.05)", .min = 0, .max = 1,
+     .given = &o.damp_given},
     {OPT_REAL, 0, "threshold", &o.threshold, "X", "int8: inputs from here on are outliers (6)", .min = 0, .max = 1e6, .given = &o.threshold_given},
     {OPT_STRING, 0, "calibrate", &o.calibrate, "FILE.tok", "token file to calibrate on", .path = OPT_INPUT},
     {OPT_STRING, 0, "skip", &o.skip, "REGEX", "leave modules whose whole name matches as they are"},
@@ -55,7 +59,8 @@ static void refuse(bool given, bool of_method, const char *option)
 
 static struct quantize_options check_usage(int operands)
 {
-    struct quantize_options q = {.nested = o.nested, .sym = !o.asym, .threshold = o.threshold, .skip = o.skip, .true_sequential = true, .damp = 0.05};
+    struct quantize_options q = {.nested = o.nested, .sym = !o.asym, .threshold = o.threshold, .skip = o.skip, .act_order = o.act_order,
+                                  .true_sequential = !o.at_once, .damp = o.damp};
     if (operands || !cli.model || !o.method || (!cli.output && !cli.plan))
         die_usage("expected -m DIR, -o DIR and --method");
     while (strcmp(quantize_method_name(q.method), o.method))
@@ -66,6 +71,9 @@ static struct quantize_options check_usage(int operands)
     refuse(o.block_given, four, "block");
     refuse(o.nested, four, "double-quant");
     refuse(o.asym, q.method == QUANTIZE_RTN || q.method == QUANTIZE_GPTQ, "asym");
+    refuse(o.act_order, q.method == QUANTIZE_GPTQ, "act-order");
+    refuse(o.at_once, q.method == QUANTIZE_GPTQ, "no-true-sequential");
+    refuse(o.damp_given, q.method == QUANTIZE_GPTQ, "damp");
     refuse(o.threshold_given, q.method == QUANTIZE_INT8, "threshold");
     refuse(o.calibrate != NULL, calibrates, "calibrate");
     if (calibrates && !o.calibrate)

@@ -66,9 +66,8 @@ struct quantize_layer {
 struct quantize_solver {
     const char *name;
 
-    /* For the plan: memory beside the layer itself (its weights in f32 and grids), and floating-point operations of the whole run. */
+    /* Memory beside the layer itself (its weights in f32 and grids), for the plan. */
     int (*memory)(const struct quantize_options *o, struct model *m, const struct token_file *t, int64_t *bytes, struct err *e) MUST_CHECK;
-    double (*flops)(const struct quantize_options *o, const struct model *m, const struct token_file *t);
     /* The model's matrices stay where they are (mapped); to run a layer with weights of a struct quantize_layer the solver points the
      * model's own structure at them, or works without it. `stop` (may be NULL) is asked now and then. The model, the tokens and the options live until close. */
     void *(*open)(const struct quantize_options *o, struct model *m, const struct token_file *t, int (*stop)(void), struct err *e) MUST_CHECK;
@@ -78,6 +77,8 @@ struct quantize_solver {
      * Not called for the last layer. 1: `stop` said so. */
     int (*advance)(void *state, const struct quantize_layer *l, struct err *e) MUST_CHECK;
     void (*close)(void *state); /* NULL is fine */
+    /* Floating-point operations of the whole run, for the plan's time; NULL: not known. */
+    double (*flops)(const struct quantize_options *o, const struct model *m, const struct token_file *t);
 };
 
 extern const struct quantize_solver quantize_gptq, quantize_awq;

@@ -92,7 +92,7 @@ double quantize_plan_seconds(const struct quantize_plan *p, const struct quantiz
     double seconds = (double)p->disk / WRITTEN_PER_SECOND;
     if (!solver)
         return seconds + (double)s->weights * seconds_per_weight(o, s, m);
-    double rate = plan_product_rate(m, t->longest);
+    double rate = solver->flops ? plan_product_rate(m, t->longest) : 0;
     return rate > 0 ? seconds + solver->flops(o, m, t) / rate : -1;
 }
 
