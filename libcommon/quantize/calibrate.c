@@ -369,3 +369,25 @@ int calibrate_advance(struct calibrate *c, int layer)
     }
     return 0;
 }
+
+int64_t calibrate_try_rows(const struct calibrate *c)
+{
+    return c->chunks[0].rows;
+}
+
+void calibrate_try_attention(struct calibrate *c, int layer, float *out)
+{
+    const struct chunk *k = &c->chunks[0];
+    stage_chunk(c, layer, CALIBRATE_O, k);
+    linear_forward(&c->work.pass, &c->m->layers[layer].o, out, c->kept.att, NULL, k->rows);
+}
+
+void calibrate_try_mlp(struct calibrate *c, int layer, const float *x2, float *out)
+{
+    const struct chunk *k = &c->chunks[0];
+    struct layer_kept kept = c->kept;
+    kept.x2 = (float *)x2; /* only read */
+    layer_mlp_input(&c->work, c->m, layer, &kept, k->rows);
+    layer_hidden(&c->work, c->m, layer, &kept, k->rows);
+    linear_forward(&c->work.pass, &c->m->layers[layer].down, out, c->work.f, NULL, k->rows);
+}

@@ -49,4 +49,10 @@ int calibrate_advance(struct calibrate *c, int layer) MUST_CHECK;
 const float *calibrate_states(const struct calibrate *c);
 const int64_t *calibrate_bounds(const struct calibrate *c, int *n);
 
+/* For searches that run a block of the layer again and again: the first samples' rows, one pack. Both write what the block adds to the
+ * residual, (rows, C): attention from the layer's inputs, the feed-forward from x2, the residual after attention. */
+int64_t calibrate_try_rows(const struct calibrate *c);
+void calibrate_try_attention(struct calibrate *c, int layer, float *out);
+void calibrate_try_mlp(struct calibrate *c, int layer, const float *x2, float *out);
+
 #endif
