@@ -155,8 +155,8 @@ static void check_usage(int n_files)
         die_usage("--full trains every weight, so %s has no use", run.adapter ? "--adapter (merge it first: adapter-merge)" : "an option of adapters");
     if (!o.write_ref)
         return;
-    if (run.ref_logprobs || cli.output)
-        die_usage("--write-ref computes and stops: %s has no use", run.ref_logprobs ? "--ref-logprobs" : "-o");
+    if (run.ref_logprobs || cli.output || train.eval)
+        die_usage("--write-ref computes and stops: %s has no use", run.ref_logprobs ? "--ref-logprobs" : cli.output ? "-o" : "--eval");
     if (!cli.model)
         die_usage("-m DIR, the model, is missing");
     if (n_files != 1)

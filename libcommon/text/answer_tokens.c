@@ -63,7 +63,7 @@ static int put_together(struct sample_tokens *out, const struct sample_tokens *b
         n += branch[i].n;
     }
     if (!k)
-        return err_set(e, prompt->n ? "no token of the prompt is left: its first one runs on into an answer" : "the prompt has no token");
+        return err_set(e, prompt->n ? "no token of the prompt is left: its first one runs on into an answer; a longer one, or a line break at its end, keeps them apart" : "the prompt has no token");
     sample_tokens_reserve(out, n);
     memcpy(out->ids, branch->ids, k * sizeof *out->ids);
     memset(out->mask, 0, k);

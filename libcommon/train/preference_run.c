@@ -20,6 +20,13 @@ static enum token_kind kind_of(const struct preference_run *r)
 
 /* ---- inputs ---- */
 
+static int check_data(const struct preference_run *r, const struct token_file *t, struct err *e)
+{
+    if (r->needs.mismatched && t->n_samples < 2)
+        return err_set(e, "%s: holds one sample, expected two or more: --loss %s compares with the answer to another prompt", t->path, r->options.losses);
+    return 0;
+}
+
 static void show_begin(int64_t samples)
 {
     msg_info("reference: log-probabilities of %lld samples", (long long)samples);
@@ -82,6 +89,9 @@ static int open_inputs(void *arg, struct session *s, struct err *e)
 {
     struct preference_run *r = arg;
     const struct token_file *files[] = {s->train, s->eval};
+    for (int i = 0; i < 2; i++)
+        if (files[i] && check_data(r, files[i], e) < 0)
+            return -1;
     for (int i = 0; i < 2 && r->needs.reference; i++)
         if (files[i] && preference_reference_provenance(&r->source, files[i], &r->want[i], e) < 0)
             return -1;
@@ -199,7 +209,7 @@ int preference_run_write(struct preference_run *r, const char *data, const char 
     struct token_file *t = token_file_open(data, e);
     if (!t)
         return -1;
-    int code = token_file_expect(t, kind_of(r), e) < 0 ? -1 : 0;
+    int code = token_file_expect(t, kind_of(r), e) < 0 || check_data(r, t, e) < 0 ? -1 : 0;
     r->source.memory = memory;
     if (code == 0 && plan) {
         code = preference_reference_plan(&r->source, t, path, plan, e);

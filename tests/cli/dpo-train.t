@@ -141,6 +141,11 @@ refused 'lacks the mismatched answers' 'without mismatched answers' sh -c 'dpo-t
     dpo-train -m model -o out.d --dtype f32 --loss kto --ref-logprobs bco.ref labelled.tok'
 usage 'no reference' '--write-ref of a loss without one' dpo-train -m model --loss simpo --write-ref none.ref pairs.tok
 usage 'no reference' '--ref-model of a loss without one' dpo-train -m model -o out.d --loss simpo --ref-model other pairs.tok
+usage '--eval has no use' '--write-ref with --eval' dpo-train -m model --write-ref none.ref --eval dev.tok pairs.tok
+make-tokens -q -m model --kind labelled --samples 1 -o lonely.tok
+refused 'lonely.tok: holds one sample, expected two or more' 'kto with one sample' dpo-train -m model -o out.d --loss kto lonely.tok
+refused 'lonely.tok: holds one sample' 'or to be measured on one' dpo-train -m model -o out.d --loss kto --eval lonely.tok labelled.tok
+refused 'lonely.tok: holds one sample' 'its reference' dpo-train -m model --loss kto --write-ref lonely.ref lonely.tok
 usage '-o has no use' '--write-ref with -o' dpo-train -m model -o out.d --write-ref none.ref pairs.tok
 t elsewhere --steps 1 --ref-model other
 not_ok '--ref-model: margins of another model' near_first elsewhere loss 0.693147181
