@@ -66,6 +66,8 @@ show_answers() {
 				printf "  %s\n    before: %s\n    after:  %s\n", question[i], answer["before", i], answer["after", i]
 			printf "\nCourteous: %d of %d before, %d after\n", courteous["before"], n, courteous["after"]
 			printf "Right:     %d of %d before, %d after\n", right["before"], n, right["after"]
+			if (right["after"] < right["before"])
+				print "The pairs differ in style alone; that is bought with some right answers. More weight of sft, or less of --lr, keeps more."
 		}'
 }
 
