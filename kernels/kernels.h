@@ -189,6 +189,14 @@ struct kernels {
     /* QUANTIZED_INT8 of w (rows, cols), rounded to f16 first; a row of zeros has the scale 0, what is not finite the code 0. */
     void (*quantize_rows_int8)(int8_t *codes, float *scales, const void *w, enum dtype type, int64_t rows, int64_t cols);
 
+    /* Brings w (out, in), dense and finite, to values that the layout of q can hold with q's settings; codes and scales, of the sizes and types of q's,
+     * get what stands for them (NULL: not wanted; they may be q's own).
+     *   GPTQ, AWQ  scales, zeros and groups are q's: code = round(w / scale) + zero, ties to even, between 0 and the most that `bits` hold
+     *   NF4, FP4   the nearest code (a tie: the lower value) before rounding to value_type; a block's absmax is q's, or the largest of its new values (nested: the nearest level of
+     *              q's map, scales and offset), whichever leaves the smaller sum of squared errors; q's when they leave the same
+     *   INT8       round(w * (127 / scale)) between -127 and 127; rows as blocks */
+    void (*requantize)(float *w, const struct quantized *q, void *codes, void *scales);
+
     /* sum over rows of dy (N, C): gradient of a bias */
     void (*bias_backward)(const struct row_sum *dbias, const float *dy, int64_t n, int64_t c);
     /* y (N, C) += bias (C) */

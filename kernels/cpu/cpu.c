@@ -90,6 +90,7 @@ void cpu_fill_ref(struct kernels *k)
     ref_fill_update(k);
     ref_fill_adamw_8bit(k);
     ref_fill_quantized(k);
+    ref_fill_requantize(k);
 }
 
 void cpu_fill(struct kernels *k, unsigned features)

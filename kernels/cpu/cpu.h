@@ -12,6 +12,7 @@ void cpu_fill(struct kernels *k, unsigned features);
 void cpu_fill_ref(struct kernels *k);
 void ref_fill_matmul(struct kernels *k);
 void ref_fill_quantized(struct kernels *k);
+void ref_fill_requantize(struct kernels *k);
 void ref_dequantize(void *out, enum dtype type, int64_t ld, const struct quantized *q, int64_t row0, int64_t rows, int64_t col0, int64_t cols);
 void ref_quantize_4bit(uint8_t *codes, float *absmax, enum quantized_kind kind, int64_t block, const void *w, enum dtype type, int64_t n);
 void ref_quantize_rows_int8(int8_t *codes, float *scales, const void *w, enum dtype type, int64_t rows, int64_t cols);
