@@ -5,7 +5,7 @@
  * (DoRA, mutating initialisations, ...) is an error that names it.
  * Checksums, where the file carries them, are compared: adapters are small.
  *     struct adapter *a = adapter_open(dir, &err);     the folder by itself
- *     adapter_check_base(a, folder, &err)              ... and against the model that it is to be applied to
+ *     adapter_check_base(a, &base, &err)               ... and against the model that it is to be applied to
  */
 #ifndef FORMAT_ADAPTER_H
 #define FORMAT_ADAPTER_H
@@ -66,8 +66,15 @@ void adapter_close(struct adapter *a);
 const struct adapter_module *adapter_find(const struct adapter *a, const char *module); /* NULL when absent */
 
 /* The adapter against a base: fingerprint (when recorded), every module and extra there with the right shape, and a pair for every
- * module of the base that the configuration targets. `tied`: lm_head is the embedding when it has no tensor of its own. */
-int adapter_check_base(const struct adapter *a, const struct model_folder *base, bool tied, struct err *e) MUST_CHECK;
+ * module of the base that the configuration targets. */
+struct adapter_quantized { const char *module; int64_t out, in; };
+struct adapter_base {
+    const struct model_folder *folder;
+    bool tied;                                  /* lm_head is the embedding when it has no tensor of its own */
+    const struct adapter_quantized *quantized;  /* modules whose weights are stored in a layout of base/quantized.h */
+    int n_quantized;
+};
+int adapter_check_base(const struct adapter *a, const struct adapter_base *b, struct err *e) MUST_CHECK;
 
 /* Identity of what the adapter does: SHA-256 over its modules (name, rank, scale, A, B) and extras, by name. Independent of the file's metadata and
  * of the path. */

@@ -244,7 +244,7 @@ struct lora_set *lora_attach_adapter(struct model *m, const char *dir, double dr
     s->from = a;
     s->config = &a->config;
     s->config->dropout = dropout;
-    int r = adapter_check_base(a, m->folder, m->config.tied, e);
+    int r = lora_check_base(m, a, e);
     if (r == 0 && !s->config->base_fingerprint && m->folder)
         s->config->base_fingerprint = mem_strdup(m->folder->fingerprint);
     if (r == 0)

@@ -80,7 +80,7 @@ int model_add_adapter(struct model *m, const char *dir, double weight, struct er
     struct adapter *a = adapter_open(dir, e);
     if (!a)
         return -1;
-    int r = adapter_check_base(a, m->folder, m->config.tied, e);
+    int r = lora_check_base(m, a, e);
     if (r == 0)
         r = add_modules(m, a, weight, e);
     if (r == 0)

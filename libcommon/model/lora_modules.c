@@ -65,6 +65,21 @@ struct linear *lora_find_linear(struct model *m, const char *dir, const struct a
     return l;
 }
 
+int lora_check_base(struct model *m, const struct adapter *a, struct err *e)
+{
+    int n;
+    struct linear **linears = lora_list_linears(m, &n);
+    struct adapter_quantized *list = mem_array(NULL, (size_t)n, sizeof *list);
+    struct adapter_base b = {m->folder, m->config.tied, list, 0};
+    for (int i = 0; i < n; i++)
+        if (linears[i]->quantized)
+            list[b.n_quantized++] = (struct adapter_quantized){linears[i]->module, linears[i]->out, linears[i]->in};
+    int r = adapter_check_base(a, &b, e);
+    free(list);
+    free(linears);
+    return r;
+}
+
 bool lora_is_bias(const struct adapter_extra *x)
 {
     size_t n = strlen(x->name);

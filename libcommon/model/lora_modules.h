@@ -12,6 +12,9 @@ struct linear **lora_list_linears(struct model *m, int *n);
 struct linear *lora_find_linear(struct model *m, const char *dir, const struct adapter_module *am, struct err *e);
 struct linear *lora_find_bias(struct model *m, const char *dir, const struct adapter_extra *x, struct err *e);
 
+/* adapter_check_base against this model. */
+int lora_check_base(struct model *m, const struct adapter *a, struct err *e) MUST_CHECK;
+
 void lora_append(struct linear *l, struct lora *x); /* at the end of the module's chain */
 
 /* An extra tensor of an adapter is a bias, or else a copy of a base weight, which must equal that weight. */
