@@ -17,18 +17,22 @@
 #include "train/merge_check.h"
 
 static struct {
-    const char *weights, *type, *check;
+    const char *weights, *type, *check, *base16;
     int64_t max_shard;
     double max_kl;
+    bool requantize, type_given, max_kl_given;
 } o = {.type = "keep", .max_shard = MODEL_MAX_SHARD, .max_kl = 1e-3};
 
 static const struct opt options[] = {
     {OPT_STRING, 'w', "weights", &o.weights, "W,...", "factor of each adapter's change, one per ADAPTER (1 each)"},
-    {OPT_CHOICE, 0, "dtype", &o.type, "bf16|f16|f32|keep", "type of the stored weights (keep)"},
+    {OPT_CHOICE, 0, "dtype", &o.type, "bf16|f16|f32|keep", "type of the stored weights (keep)", .given = &o.type_given},
+    {OPT_STRING, 0, "base16", &o.base16, "DIR", "merge into this model, from which the quantized one of -m was made", .path = OPT_INPUT},
+    {OPT_FLAG, 0, "requantize", &o.requantize, NULL, "merge back into the layout in which the model of -m is quantized"},
     {OPT_SIZE, 0, "max-shard", &o.max_shard, "SIZE", "bytes of tensors per file (5G)", .min = 1, .max = 1e18},
     {OPT_STRING, 0, "check", &o.check, "FILE.tok", "compare with base and adapters over this token file before the result appears",
      .path = OPT_INPUT},
-    {OPT_REAL, 0, "max-kl", &o.max_kl, "X", "largest mean divergence that --check accepts, in nats (1e-3)", .min = 0, .max = 1e9},
+    {OPT_REAL, 0, "max-kl", &o.max_kl, "X", "largest mean divergence that --check accepts, in nats (1e-3; any with --base16 and --requantize)",
+     .min = 0, .max = 1e9, .given = &o.max_kl_given},
     OPT_END};
 
 static const struct cli_tool tool = {
@@ -67,7 +71,7 @@ static void check_space(const struct merge_plan *p)
 static void print_plan(const struct merge_options *mo, const struct merge_plan *p, const struct token_file *tokens)
 {
     struct err e = ERR_INIT;
-    int64_t memory = 2 * p->largest + (64LL << 20), check = 0;
+    int64_t memory = 2 * p->largest + p->module + (64LL << 20), check = 0;
     if (tokens && merge_check_memory(mo, p->bytes, tokens, &check, &e) < 0)
         die_err(&e);
     long long have = outfile_free_space(cli.output), need = p->bytes + 1000000 + 500LL * p->n_tensors;
@@ -88,7 +92,8 @@ static int show_progress(int64_t bytes)
 static char *options_json(const double *weights, int n)
 {
     struct buf b = BUF_INIT;
-    buf_printf(&b, "{\"dtype\":\"%s\",\"max_shard\":%lld,\"weights\":[", o.type, (long long)o.max_shard);
+    const char *target = o.base16 ? "\"base16\":true," : o.requantize ? "\"requantize\":true," : "";
+    buf_printf(&b, "{%s\"dtype\":\"%s\",\"max_shard\":%lld,\"weights\":[", target, o.type, (long long)o.max_shard);
     for (int i = 0; i < n; i++)
         buf_printf(&b, "%s%.17g", i ? "," : "", weights[i]);
     buf_add_str(&b, "]}");
@@ -106,7 +111,7 @@ static void check(const struct merge_options *mo, const char *dir, const struct 
     if (d.bad || d.bad_reference)
         die("%s: the scores of %s are not finite for %lld of %lld tokens, so they cannot be compared", o.check,
             d.bad_reference ? "the base with its adapters" : "the merged model", (long long)(d.bad_reference ? d.bad_reference : d.bad), (long long)d.rows);
-    if (!(d.mean <= o.max_kl))
+    if (!(d.mean <= o.max_kl) && (o.max_kl_given || !(o.base16 || o.requantize)))
         die("%s: the merged model differs from the base with its adapters: mean KL %.3g over %lld tokens, at most %g is accepted", o.check, d.mean,
             (long long)d.rows, o.max_kl);
     msg_info("%s: mean KL to the base with its adapters %.3g, largest %.3g, over %lld tokens", o.check, d.mean, d.max, (long long)d.rows);
@@ -135,13 +140,17 @@ int main(int argc, char **argv)
     mem_keep_freed();
     if (!cli.model || (!cli.output && !cli.plan) || n < 1)
         die_usage("expected -m DIR, -o DIR and at least one ADAPTER");
+    if (o.base16 && o.requantize)
+        die_usage("--base16 and --requantize exclude each other");
+    if (o.requantize && o.type_given)
+        die_usage("--requantize keeps every tensor's type, so it takes no --dtype");
     if (!cli.output)
         cli.output = ".";
     double *weights = parse_weights(n);
     struct token_file *tokens = o.check ? token_file_open(o.check, &e) : NULL;
     if (o.check && (!tokens || token_file_expect(tokens, TOKEN_KIND_SAMPLES, &e) < 0))
         die_err(&e);
-    struct merge_options mo = {cli.model, (const char *const *)argv + first, weights, n, parse_type(), o.max_shard};
+    struct merge_options mo = {cli.model, (const char *const *)argv + first, weights, n, parse_type(), o.max_shard, o.base16, o.requantize};
     struct merge *m = merge_open(&mo, &e);
     if (!m)
         die_err(&e);

@@ -56,7 +56,7 @@ static float largest(const float *x, int64_t n)
 
 /* ---- blocks of 4 bits ---- */
 
-/* The 16 values in ascending order, the bounds between neighbours, and the code of each. FP4 has one value less: its two zeros are one. */
+/* The 16 values in ascending order, the bounds between neighbours, and the code of each. */
 struct levels {
     float value[16], bound[15];
     uint8_t code[16];
@@ -64,15 +64,11 @@ struct levels {
 
 static struct levels levels_of(enum quantized_kind kind)
 {
-    static const uint8_t fp4[16] = {11, 10, 13, 12, 15, 14, 9, 0, 1, 6, 7, 4, 5, 2, 3, 3};
     const float *values = kind == QUANTIZED_NF4 ? QUANTIZED_NF4_VALUES : QUANTIZED_FP4_VALUES;
     struct levels l;
-    for (int i = 0; i < 16; i++) {
-        l.code[i] = kind == QUANTIZED_NF4 ? (uint8_t)i : fp4[i];
+    quantize_steps(kind, l.code, l.bound);
+    for (int i = 0; i < 16; i++)
         l.value[i] = values[l.code[i]];
-    }
-    for (int i = 0; i < 15; i++)
-        l.bound[i] = i == 14 && kind == QUANTIZED_FP4 ? INFINITY : (l.value[i] + l.value[i + 1]) / 2;
     return l;
 }
 

@@ -7,10 +7,9 @@
 
 #include "base/mem.h"
 #include "format/manifest.h"
+#include "model/layer.h"
+#include "model/lora_modules.h"
 #include "model/merge_impl.h"
-
-#define EMBEDDING "model.embed_tokens"
-#define HEAD "lm_head"
 
 static int check_tensor(const struct st_file *f, const struct st_tensor *t, struct err *e)
 {
@@ -35,7 +34,7 @@ static int check_finite(const struct adapter *a, struct err *e)
     return 0;
 }
 
-/* What it was trained with must be what it is merged into: the weights (adapter_check_base) and the tokenizer. */
+/* What it was trained with must be what it is merged into: the weights (lora_check_base) and the tokenizer. */
 static int check_tokenizer(const struct adapter *a, const char *dir, struct err *e)
 {
     const char *text = st_meta(a->file, "finetools");
@@ -59,92 +58,10 @@ static int open_adapters(struct merge *m, const struct merge_options *o, struct 
             return -1;
         m->weights[i] = o->weights[i];
         m->adapters[m->n_adapters++] = a;
-        if (adapter_check_base(a, m->model->folder, m->model->config.tied, e) < 0 || check_tokenizer(a, o->model, e) < 0 || check_finite(a, e) < 0)
+        if (lora_check_base(m->model, a, e) < 0 || check_tokenizer(a, o->model, e) < 0 || check_finite(a, e) < 0)
             return -1;
     }
     return 0;
-}
-
-static const struct adapter_extra *find_extra(const struct adapter *a, const char *name)
-{
-    for (int i = 0; i < a->n_extras; i++)
-        if (!strcmp(a->extras[i].name, name))
-            return &a->extras[i];
-    return NULL;
-}
-
-/* What the adapters do to the tensor `name`. */
-static void find_changes(const struct merge *m, struct merge_item *item)
-{
-    size_t n = strlen(item->name), suffix = strlen(".weight");
-    bool is_weight = n > suffix && !strcmp(item->name + n - suffix, ".weight");
-    char *module = mem_strndup(item->name, is_weight ? n - suffix : n);
-    item->terms = mem_zalloc((size_t)m->n_adapters + 1, sizeof *item->terms);
-    item->extras = mem_zalloc((size_t)m->n_adapters + 1, sizeof *item->extras);
-    for (int i = 0; i < m->n_adapters; i++) {
-        const struct adapter_module *pair = is_weight ? adapter_find(m->adapters[i], module) : NULL;
-        const struct adapter_extra *extra = find_extra(m->adapters[i], item->name);
-        if (pair && m->weights[i] != 0)
-            item->terms[item->n_terms++] = (struct merge_term){pair, m->adapters[i]->file, (float)(m->weights[i] * pair->scale)};
-        if (extra && m->weights[i] != 0)
-            item->extras[item->n_extras++] = (struct merge_extra){extra->tensor, m->adapters[i]->file, (float)m->weights[i]};
-    }
-    free(module);
-}
-
-static void add_item(struct merge *m, const char *name, const struct st_tensor *base, int type)
-{
-    struct merge_item *item = &m->items[m->n_items++];
-    bool real = base->type == DTYPE_F32 || base->type == DTYPE_F16 || base->type == DTYPE_BF16;
-    *item = (struct merge_item){.name = mem_strdup(name), .base = base, .type = real && type >= 0 ? (enum dtype)type : base->type};
-    find_changes(m, item);
-}
-
-/* Does any adapter change one of the two names of a tied matrix? */
-static bool changes_tied(const struct merge *m)
-{
-    for (int i = 0; i < m->n_adapters; i++) {
-        const struct adapter *a = m->adapters[i];
-        if (m->weights[i] != 0 && (adapter_find(a, HEAD) || adapter_find(a, EMBEDDING) || find_extra(a, HEAD ".weight") ||
-                                   find_extra(a, EMBEDDING ".weight")))
-            return true;
-    }
-    return false;
-}
-
-static int by_name(const void *a, const void *b)
-{
-    return strcmp(((const struct merge_item *)a)->name, ((const struct merge_item *)b)->name);
-}
-
-static const char *torch_name(int type)
-{
-    return type == DTYPE_F32 ? "float32" : type == DTYPE_F16 ? "float16" : "bfloat16";
-}
-
-static void make_plan(struct merge *m, int type)
-{
-    const struct model_folder *f = m->model->folder;
-    struct merge_plan *p = &m->plan;
-    p->untied = m->model->config.tied && changes_tied(m);
-    p->warning = m->model->warning;
-    if (type >= 0 && type != m->model->config.stored_type)
-        p->type = torch_name(type);
-    m->items = mem_zalloc((size_t)f->n_tensors + 1, sizeof *m->items);
-    for (int i = 0; i < f->n_tensors; i++)
-        if (!p->untied || strcmp(f->tensors[i]->name, HEAD ".weight"))
-            add_item(m, f->tensors[i]->name, f->tensors[i], type);
-    if (p->untied)
-        add_item(m, HEAD ".weight", model_folder_find(f, EMBEDDING ".weight"), type);
-    qsort(m->items, (size_t)m->n_items, sizeof *m->items, by_name);
-    for (int i = 0; i < m->n_items; i++) {
-        const struct merge_item *item = &m->items[i];
-        int64_t bytes = item->type == item->base->type ? (int64_t)item->base->size : item->base->numel * (int64_t)dtype_size(item->type);
-        p->bytes += bytes;
-        p->largest = bytes > p->largest ? bytes : p->largest;
-        p->n_changed += item->n_terms > 0 || item->n_extras > 0;
-    }
-    p->n_tensors = m->n_items;
 }
 
 /* Of the files that carry checksums; their tensors are compared as they are read. */
@@ -156,15 +73,66 @@ static int check_headers(const struct model_folder *f, struct err *e)
     return 0;
 }
 
+/* AWQ, which divides a norm's weights and multiplies those of the linears behind it, gives the adapters other inputs than they have here; and a norm
+ * tells models apart. */
+static int check_norm(const struct merge *m, const struct norm *n, const struct norm *other, struct err *e)
+{
+    for (int64_t i = 0; n->weight && i < m->model->config.hidden; i++)
+        if (!(fabsf(n->weight[i] - other->weight[i]) <= 0x1p-7f * fabsf(other->weight[i]) + 1e-6f))
+            return err_set(e, "%s: tensor '%s': element %lld is %g, that of %s is %g: it was not quantized from this model, or its channels were scaled (AWQ)",
+                           m->into->folder->dir, n->name, (long long)i, (double)other->weight[i], m->model->folder->dir, (double)n->weight[i]);
+    return 0;
+}
+
+/* What the quantized model must have been quantized from. */
+static int check_base16(const struct merge *m, struct err *e)
+{
+    const struct model_config *a = &m->model->config, *b = &m->into->config;
+    const struct { const char *name; int64_t x, y; } sizes[] = {
+        {"vocab_size", a->vocab, b->vocab}, {"hidden_size", a->hidden, b->hidden}, {"intermediate_size", a->ffn, b->ffn},
+        {"num_hidden_layers", a->layers, b->layers}, {"num_attention_heads", a->heads, b->heads}, {"num_key_value_heads", a->kv_heads, b->kv_heads},
+        {"head_dim", a->head_dim, b->head_dim}};
+    if (m->into->quantized.method != QUANTIZED_NONE)
+        return err_set(e, "%s: is quantized (%s), expected the model from which %s was", m->into->folder->dir, quantized_method_name(m->into->quantized.method),
+                       m->model->folder->dir);
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        if (sizes[i].x != sizes[i].y)
+            return err_set(e, "%s: %s is %lld, that of %s is %lld", m->into->folder->dir, sizes[i].name, (long long)sizes[i].y, m->model->folder->dir,
+                           (long long)sizes[i].x);
+    for (int i = 0; i < a->layers; i++) {
+        const struct layer *x = &m->model->layers[i], *y = &m->into->layers[i];
+        if (check_norm(m, &x->attn_norm, &y->attn_norm, e) < 0 || check_norm(m, &x->mlp_norm, &y->mlp_norm, e) < 0)
+            return -1;
+    }
+    return check_norm(m, &m->model->norm, &m->into->norm, e);
+}
+
+/* The model that is changed, and whether it can be as the options want. */
+static int open_into(struct merge *m, const struct merge_options *o, struct err *e)
+{
+    m->into = m->model;
+    m->requantize = o->requantize;
+    if ((o->base16 || o->requantize) && m->model->quantized.method == QUANTIZED_NONE)
+        return err_set(e, "%s: is not quantized, which %s expects", o->model, o->base16 ? "--base16" : "--requantize");
+    if (!o->base16)
+        return 0;
+    m->into = model_open(o->base16, m->model->k, e);
+    if (!m->into || check_base16(m, e) < 0 || check_headers(m->into->folder, e) < 0)
+        return -1;
+    for (int i = 0; i < m->n_adapters; i++)
+        if (check_tokenizer(m->adapters[i], o->base16, e) < 0)
+            return -1;
+    return 0;
+}
+
 struct merge *merge_open(const struct merge_options *o, struct err *e)
 {
     struct merge *m = mem_zalloc(1, sizeof *m);
     const struct kernels *k = kernels_open("cpu", e);
     m->max_shard = o->max_shard;
-    if (k && (m->model = model_open(o->model, k, e)) && check_headers(m->model->folder, e) == 0 && open_adapters(m, o, e) == 0) {
-        make_plan(m, o->type);
+    if (k && (m->model = model_open(o->model, k, e)) && check_headers(m->model->folder, e) == 0 && open_adapters(m, o, e) == 0 &&
+        open_into(m, o, e) == 0 && merge_list(m, o->type, e) == 0)
         return m;
-    }
     merge_close(m);
     return NULL;
 }
@@ -185,8 +153,9 @@ void merge_close(struct merge *m)
     }
     for (int i = 0; i < m->n_adapters; i++)
         adapter_close(m->adapters[i]);
-    if (m->model)
-        model_close(m->model);
+    if (m->into != m->model)
+        model_close(m->into);
+    model_close(m->model);
     free(m->items);
     free(m->adapters);
     free(m->weights);

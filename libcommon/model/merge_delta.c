@@ -190,6 +190,7 @@ static void load_embedding(struct factors *f, const struct merge_term *term)
 /* A part of an item, in f32, while it is computed. */
 struct chunk {
     const struct merge_item *item;
+    const struct kernels *k;
     int64_t first, count, columns;
     float *w, *sum; /* sum: of a pair whose ranks come in several parts, else NULL */
     int threads;
@@ -217,9 +218,22 @@ static bool load_tile(const struct chunk *c, int64_t at, int n)
     return good;
 }
 
+static bool load_quantized(const struct chunk *c)
+{
+    const struct quantized *q = c->item->quantized;
+    c->k->dequantize(c->w, DTYPE_F32, c->columns, q, c->first / c->columns, c->count / c->columns, 0, c->columns);
+    int good = 1;
+#pragma omp parallel for schedule(dynamic) reduction(& : good) num_threads(c->threads)
+    for (int64_t b = 0; b < c->count; b += BLOCK)
+        good &= all_finite(c->w + b, (int)(c->count - b < BLOCK ? c->count - b : BLOCK), INFINITY);
+    return good;
+}
+
 static bool load_chunk(const struct chunk *c)
 {
     int good = 1;
+    if (c->item->quantized)
+        return load_quantized(c);
 #pragma omp parallel for schedule(dynamic) reduction(& : good) num_threads(c->threads)
     for (int64_t b = 0; b < c->count; b += BLOCK) {
         int64_t end = b + BLOCK < c->count ? b + BLOCK : c->count;
@@ -295,10 +309,14 @@ static bool store_chunk(const struct chunk *c, char *to)
     return good;
 }
 
-bool merge_compute(const struct merge_item *item, int64_t first, int64_t count, void *to, int threads)
+int64_t merge_chunk(const struct merge_item *item)
 {
-    struct chunk c = {.item = item, .first = first, .count = count, .threads = threads};
-    c.columns = item->base->ndim == 2 ? item->base->shape[1] : item->base->numel;
+    return !item->quantized ? MERGE_CHUNK : item->columns < MERGE_CHUNK ? MERGE_CHUNK / item->columns * item->columns : item->columns;
+}
+
+bool merge_compute(const struct merge_item *item, const struct kernels *k, int64_t first, int64_t count, void *to, int threads)
+{
+    struct chunk c = {.item = item, .k = k, .first = first, .count = count, .columns = item->columns, .threads = threads};
     c.w = mem_array(NULL, (size_t)count, sizeof *c.w);
     bool good = load_chunk(&c);
     for (int i = 0; i < item->n_terms; i++)

@@ -45,8 +45,8 @@ static char *provenance(const struct merge *m, const char *tool, const char *opt
         json_array_append_new(list, adapter_record(m->adapters[i], m->weights[i]));
     char *adapters = json_dumps(list, JSON_COMPACT | JSON_SORT_KEYS), *text = NULL;
     json_decref(list);
-    if (model_folder_tokenizer_hash(m->model->folder->dir, tokenizer, e) == 0)
-        text = manifest_text(&(struct manifest){.tool = tool, .base = m->model->folder->fingerprint, .tokenizer = tokenizer,
+    if (model_folder_tokenizer_hash(m->into->folder->dir, tokenizer, e) == 0)
+        text = manifest_text(&(struct manifest){.tool = tool, .base = m->into->folder->fingerprint, .tokenizer = tokenizer,
                                                 .adapters = adapters, .options = options});
     free(adapters);
     return text;
@@ -61,9 +61,9 @@ struct stream {
 
 static int bad_value(const struct stream *s, const struct merge_item *item)
 {
-    int64_t at = manifest_find_nonfinite(item->base);
+    int64_t at = item->quantized ? -1 : manifest_find_nonfinite(item->base);
     if (at >= 0)
-        return err_set(s->e, "%s: tensor '%s': element %lld is not a finite number", s->m->model->folder->dir, item->base->name, (long long)at);
+        return err_set(s->e, "%s: tensor '%s': element %lld is not a finite number", s->m->into->folder->dir, item->base->name, (long long)at);
     return err_set(s->e, "tensor '%s': a value of the result is too large for type %s", item->name, dtype_name(item->type));
 }
 
@@ -81,7 +81,7 @@ static int stream_copy(const struct stream *s, const struct merge_item *item, co
         size_t len = item->base->size - at < COPY ? (size_t)(item->base->size - at) : COPY;
         part.data = (const char *)item->base->data + at;
         part.numel = size ? (int64_t)(len / size) : 0;
-        if (manifest_find_nonfinite(&part) >= 0)
+        if (!item->packed && manifest_find_nonfinite(&part) >= 0)
             return bad_value(s, item);
         st_check_add(check, part.data, len);
         if (merge_pipe_put(s->pipe, part.data, len, NULL, file) < 0 || go_on(s) < 0)
@@ -96,7 +96,7 @@ static int stream_computed(const struct stream *s, const struct merge_item *item
     for (int64_t at = 0; at < item->base->numel; at += MERGE_CHUNK) {
         int64_t n = item->base->numel - at < MERGE_CHUNK ? item->base->numel - at : MERGE_CHUNK;
         char *out = mem_array(NULL, (size_t)n, size);
-        bool good = merge_compute(item, at, n, out, threads_count());
+        bool good = merge_compute(item, s->m->into->k, at, n, out, threads_count());
         st_check_add(check, (const char *)item->base->data + (size_t)at * from_size, (size_t)n * from_size);
         st_drop(file, (const char *)item->base->data + (size_t)at * from_size, (size_t)n * from_size);
         if (!good) {
@@ -109,19 +109,86 @@ static int stream_computed(const struct stream *s, const struct merge_item *item
     return 0;
 }
 
-static int stream_item(const struct stream *s, const char *name)
+/* What carries checksums is compared with them; the tensors of a quantized weight are read here and there later. */
+static int check_sources(const struct stream *s, const struct merge_item *item)
 {
-    struct merge_item key = {.name = (char *)name};
-    int low = 0, high = s->m->n_items - 1;
+    for (int i = 0; i < item->n_sources; i++) {
+        const struct st_tensor *t = item->sources[i];
+        struct st_check *check = st_check_begin(model_folder_shard(s->m->into->folder, t), t);
+        if (check)
+            st_check_add(check, t->data, t->size);
+        if (st_check_end(check, s->e) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static void drop_sources(const struct stream *s, const struct merge_item *item)
+{
+    for (int i = 0; i < item->n_sources; i++)
+        st_drop(model_folder_shard(s->m->into->folder, item->sources[i]), item->sources[i]->data, item->sources[i]->size);
+}
+
+/* The values of a quantized weight. */
+static int stream_values(const struct stream *s, const struct merge_item *item)
+{
+    int64_t all = item->rows * item->columns, step = merge_chunk(item);
+    size_t size = dtype_size(item->type);
+    int r = check_sources(s, item);
+    for (int64_t at = 0; at < all && r == 0; at += step) {
+        int64_t n = all - at < step ? all - at : step;
+        char *out = mem_array(NULL, (size_t)n, size);
+        if (!merge_compute(item, s->m->into->k, at, n, out, threads_count())) {
+            free(out);
+            r = bad_value(s, item);
+        } else if (merge_pipe_put(s->pipe, out, (size_t)n * size, out, NULL) < 0 || go_on(s) < 0) {
+            r = -1;
+        }
+    }
+    drop_sources(s, item);
+    return r;
+}
+
+/* Codes or scales of a requantized weight: each makes the whole weight again, as they stand far apart in the file. */
+static int stream_part(const struct stream *s, const struct merge_item *item)
+{
+    int64_t all = item->rows * item->columns, step = merge_chunk(item);
+    float *w = mem_array(NULL, (size_t)all, sizeof *w);
+    char *out = mem_alloc((size_t)item->base->size);
+    int r = check_sources(s, item);
+    for (int64_t at = 0; at < all && r == 0; at += step)
+        if (!merge_compute(item, s->m->into->k, at, all - at < step ? all - at : step, w + at, threads_count()))
+            r = bad_value(s, item);
+    if (r == 0)
+        s->m->into->k->requantize(w, item->quantized, item->part == MERGE_CODES ? out : NULL, item->part == MERGE_SCALES ? out : NULL);
+    free(w);
+    drop_sources(s, item);
+    if (r < 0) {
+        free(out);
+        return -1;
+    }
+    return merge_pipe_put(s->pipe, out, (size_t)item->base->size, out, NULL) < 0 || go_on(s) < 0 ? -1 : 0;
+}
+
+static const struct merge_item *find_item(const struct merge *m, const char *name)
+{
+    int low = 0, high = m->n_items - 1;
     while (low < high) { /* it is there: the list was made from the items */
         int middle = (low + high) / 2;
-        if (strcmp(s->m->items[middle].name, key.name) < 0)
+        if (strcmp(m->items[middle].name, name) < 0)
             low = middle + 1;
         else
             high = middle;
     }
-    const struct merge_item *item = &s->m->items[low];
-    const struct st_file *file = model_folder_shard(s->m->model->folder, item->base);
+    return &m->items[low];
+}
+
+static int stream_item(const struct stream *s, const char *name)
+{
+    const struct merge_item *item = find_item(s->m, name);
+    if (item->quantized)
+        return item->part == MERGE_WHOLE ? stream_values(s, item) : stream_part(s, item);
+    const struct st_file *file = model_folder_shard(s->m->into->folder, item->base);
     struct st_check *check = st_check_begin(file, item->base);
     bool copied = !item->n_terms && !item->n_extras && item->type == item->base->type;
     if ((copied ? stream_copy(s, item, file, check) : stream_computed(s, item, file, check)) == 0)
@@ -135,11 +202,15 @@ static struct st_tensor *declare(const struct merge *m)
     struct st_tensor *list = mem_zalloc((size_t)m->n_items + 1, sizeof *list);
     for (int i = 0; i < m->n_items; i++) {
         const struct merge_item *item = &m->items[i];
-        list[i] = *item->base;
+        if (item->base)
+            list[i] = *item->base;
+        else
+            list[i] = (struct st_tensor){.ndim = 2, .shape = {item->rows, item->columns}};
         list[i].name = item->name;
-        list[i].type = item->type;
-        if (item->type != item->base->type)
+        if (item->part == MERGE_WHOLE && (!item->base || item->type != item->base->type)) {
+            list[i].type = item->type;
             strcpy(list[i].type_name, dtype_name(item->type));
+        }
     }
     return list;
 }
@@ -170,8 +241,9 @@ static int write_weights(struct merge *m, const char *dir, const char *record, i
 
 int merge_write(struct merge *m, const char *dir, const char *tool, const char *options, int (*progress)(int64_t bytes), struct err *e)
 {
-    const struct model_config_change change = {m->plan.untied || m->model->untied, m->plan.type};
-    if (model_folder_copy_files(m->model->folder->dir, dir, &change, e) < 0)
+    bool plain = m->into->quantized.method != QUANTIZED_NONE && !m->requantize;
+    const struct model_config_change change = {m->plan.untied || m->into->untied, m->plan.type, plain ? "" : NULL};
+    if (model_folder_copy_files(m->into->folder->dir, dir, &change, e) < 0)
         return -1;
     char *record = provenance(m, tool, options, e);
     int r = record ? write_weights(m, dir, record, progress, e) : -1;

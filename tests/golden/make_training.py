@@ -77,8 +77,8 @@ def build(settings):
     return peft, trained
 
 
-def train(settings, samples):
-    model, trained = build(settings)
+def train(settings, samples, make_model=build):
+    model, trained = make_model(settings)
     groups = [{"params": [p for n, p in trained.items() if decays(n)], "weight_decay": settings["weight_decay"]},
               {"params": [p for n, p in trained.items() if not decays(n)], "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=settings["lr"], betas=(0.9, 0.999), eps=1e-8)
@@ -107,21 +107,23 @@ def train(settings, samples):
     return losses, norms, rates, {n: p.detach().clone() for n, p in trained.items()}
 
 
-def make(name, out, alpaca):
-    settings = CASES[name]
-    real = name.endswith("-alpaca")
-    if real and not alpaca:
-        return
-    samples = alpaca_samples(alpaca) if real else own_samples()
-    losses, norms, rates, final = train(settings, samples)
+def write(path, settings, samples, config=CONFIG, make_model=build, own=True, more=None):
+    """own: the text and the trained tensors are kept, too."""
+    losses, norms, rates, final = train(settings, samples, make_model)
     tensors = {"loss": torch.tensor(losses, dtype=torch.float64), "grad_norm": torch.tensor(norms, dtype=torch.float64),
                "lr": torch.tensor(rates, dtype=torch.float64)}
-    if not real:
+    if own:
         tensors["ids"] = torch.tensor([b for text, _ in samples for b in text], dtype=torch.int32)
         tensors["mask"] = torch.tensor([int(i >= first) for text, first in samples for i in range(len(text))], dtype=torch.uint8)
         tensors["start"] = torch.tensor(np.cumsum([0] + [len(text) for text, _ in samples]))
         tensors |= {"final." + n: t.contiguous() for n, t in final.items()}
-    save_file(tensors, os.path.join(out, name + ".safetensors"), metadata={"config": json.dumps(CONFIG), "settings": json.dumps(settings)})
+    save_file(tensors | (more or {}), path, metadata={"config": json.dumps(config), "settings": json.dumps(settings)})
+
+
+def make(name, out, alpaca):
+    real = name.endswith("-alpaca")
+    if not real or alpaca:
+        write(os.path.join(out, name + ".safetensors"), CASES[name], alpaca_samples(alpaca) if real else own_samples(), own=not real)
 
 
 if __name__ == "__main__":

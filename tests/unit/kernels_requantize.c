@@ -42,7 +42,7 @@ static bool is_nearest(const struct tiny_quantized *t, float want, float got, in
     for (unsigned c = 0; c < 1u << q.bits; c++) {
         float v;
         put(&q, codes, o, i, c);
-        k.dequantize(&v, 1, &q, o, 1, i, 1);
+        k.dequantize(&v, DTYPE_F32, 1, &q, o, 1, i, 1);
         least = (q.kind == QUANTIZED_INT8 && c == 128) || error_of(v, want) > least ? least : error_of(v, want); /* -128 is never written */
     }
     free(codes);
@@ -74,7 +74,7 @@ static void check_kept(const struct tiny_quantized *t, const float *want, const 
             for (unsigned c = 0; c < 1u << one.q.bits; c++) {
                 float v;
                 put(&one.q, one.codes, o, i, c);
-                k.dequantize(&v, 1, &one.q, o, 1, i, 1);
+                k.dequantize(&v, DTYPE_F32, 1, &one.q, o, 1, i, 1);
                 least = fmin(least, error_of(v, want[o * IN + i]));
             }
             kept += least * least;
@@ -91,7 +91,7 @@ static void check(const struct tiny_layout *l)
     w[5] = 3; /* a block, and a group, of its own size */
     tiny_quantize(&t, &k, w, OUT, IN, l);
     uint8_t *codes = mem_alloc(t.codes_size), *scales = mem_alloc(t.scales_size);
-    k.dequantize(got, IN, &t.q, 0, OUT, 0, IN);
+    k.dequantize(got, DTYPE_F32, IN, &t.q, 0, OUT, 0, IN);
     memcpy(again, got, OUT * IN * sizeof *got);
     k.requantize(again, &t.q, codes, scales);
     ok(!memcmp(again, got, OUT * IN * sizeof *got), "%s: values of the grid stay", l->name);
@@ -119,7 +119,7 @@ static void check(const struct tiny_layout *l)
     k.requantize(again, &t.q, codes, scales);
     omp_set_num_threads(1);
     ok(!memcmp(got, again, OUT * IN * sizeof *got), "%s: whatever is wanted, and the threads", l->name);
-    k.dequantize(again, IN, &made.q, 0, OUT, 0, IN);
+    k.dequantize(again, DTYPE_F32, IN, &made.q, 0, OUT, 0, IN);
     ok(!memcmp(got, again, OUT * IN * sizeof *got), "%s: the bytes stand for the values", l->name);
     bool nearest = true;
     for (int64_t o = 0; o < OUT; o++)
@@ -143,7 +143,7 @@ static void check_short(enum quantized_kind kind, int beyond)
     float *w = block_new(7 * 11, 5), *got = block_copy(w, 7 * 11), *again = block_new(7 * 11, 6);
     tiny_quantize(&t, &k, w, 7, 11, &l);
     k.requantize(got, &t.q, t.codes, t.scales);
-    k.dequantize(again, 11, &t.q, 0, 7, 0, 11);
+    k.dequantize(again, DTYPE_F32, 11, &t.q, 0, 7, 0, 11);
     ok(!memcmp(got, again, 77 * sizeof *got) && (((uint8_t *)t.codes)[38] & 15) == beyond, "a short block of an odd count");
     float zeros[77] = {0};
     k.requantize(zeros, &t.q, t.codes, t.scales);
