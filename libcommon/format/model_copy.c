@@ -63,6 +63,12 @@ static int copy_matching(const char *from, const char *to, bool (*wanted)(const 
     return r;
 }
 
+/* What GPTQ's tools keep beside config.json. */
+static bool is_quantization(const char *name)
+{
+    return !strcmp(name, "quantize_config.json") || !strcmp(name, "quant_config.json");
+}
+
 static bool is_template(const char *name)
 {
     return fnmatch("*.jinja", name, 0) == 0;
@@ -120,6 +126,8 @@ int model_folder_copy_files(const char *dir, const char *to, const struct model_
 {
     char *more = file_join(dir, "additional_chat_templates"), *more_to = file_join(to, "additional_chat_templates");
     int r = copy_matching(dir, to, is_companion, e);
+    if (r == 0 && !change->quantization)
+        r = copy_matching(dir, to, is_quantization, e);
     if (r == 0 && file_is_dir(more)) {
         if (mkdir(more_to, 0777) < 0)
             r = err_sys(e, "%s: cannot make the folder", more_to);
