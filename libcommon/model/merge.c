@@ -2,6 +2,7 @@
 #include "model/merge.h"
 
 #include <jansson.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
