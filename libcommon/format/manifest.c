@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "base/sha256.h"
+#include "format/quantized_tensors.h"
 
 #define KEY "finetools"
 #define NONFINITE_BLOCK 4096
@@ -121,7 +122,7 @@ int64_t manifest_find_nonfinite(const struct st_tensor *t)
     return -1;
 }
 
-int manifest_verify_file(const struct st_file *f, struct err *e)
+int manifest_verify_file(const struct st_file *f, const struct model_folder *folder, struct err *e)
 {
     int checked = st_verify(f, e);
     if (checked < 0)
@@ -131,7 +132,7 @@ int manifest_verify_file(const struct st_file *f, struct err *e)
     int bad = f->n_tensors;
 #pragma omp parallel for schedule(dynamic) reduction(min : bad)
     for (int i = 0; i < f->n_tensors; i++)
-        if (manifest_find_nonfinite(&f->tensors[i]) >= 0 && i < bad)
+        if (i < bad && !quantized_tensors_is_packed(folder, f, &f->tensors[i]) && manifest_find_nonfinite(&f->tensors[i]) >= 0)
             bad = i;
     if (bad < f->n_tensors)
         return err_set(e, "%s: tensor '%s': element %lld is not a finite number", f->path, f->tensors[bad].name,

@@ -14,7 +14,7 @@
 #ifndef FORMAT_MANIFEST_H
 #define FORMAT_MANIFEST_H
 
-#include "format/safetensors.h"
+#include "format/model_folder.h"
 
 struct manifest {
     const char *tool, *base, *tokenizer, *template_hash, *data; /* NULL or "": left out */
@@ -29,9 +29,10 @@ char *manifest_add_files(const char *provenance, const char *dir, struct err *e)
 /* Index of the first element of a floating-point tensor that is NaN or infinite, -1 when there is none (or it holds integers). */
 int64_t manifest_find_nonfinite(const struct st_tensor *t);
 
-/* Reads every byte: checksums where the file has them (they must be there when it is ours), finite values everywhere.
+/* Reads every byte: checksums where the file has them (they must be there when it is ours), finite values everywhere. `folder`: whose
+ * shard it is, or NULL.
  * 1: checksums agree, 0: there are none to check. */
-int manifest_verify_file(const struct st_file *f, struct err *e) MUST_CHECK;
+int manifest_verify_file(const struct st_file *f, const struct model_folder *folder, struct err *e) MUST_CHECK;
 
 /* The files that `f`'s provenance names, in `dir`: each must be there unchanged. Number of files checked, or -1. */
 int manifest_verify_companions(const struct st_file *f, const char *dir, struct err *e) MUST_CHECK;

@@ -349,15 +349,12 @@ int quantized_tensors_find(struct quantized *q, const struct st_tensor *used[QUA
     return r;
 }
 
-bool quantized_tensors_is_packed(const struct model_folder *f, const struct st_tensor *t)
+bool quantized_tensors_is_packed(const struct model_folder *f, const struct st_file *file, const struct st_tensor *t)
 {
-    const struct st_tensor *state;
-    size_t n = strlen(t->name), suffix = strlen(".weight");
-    if (!is_real(t->type) || n <= suffix || strcmp(t->name + n - suffix, ".weight"))
+    if (!is_real(t->type))
         return false;
-    char *module = mem_strndup(t->name, n - suffix);
-    struct err ignored = ERR_INIT; /* two states: who opens the model says so */
-    bool packed = find_state(f, module, &state, &ignored) < 0 || state;
-    free(module);
+    char *map = mem_printf("%s.quant_map", t->name);
+    bool packed = (f && model_folder_find(f, map)) || (file && st_find(file, map));
+    free(map);
     return packed;
 }

@@ -21,8 +21,8 @@ int quantized_tensors_find(struct quantized *q, const struct st_tensor *used[QUA
                            const struct quantized_config *c, const char *module, int64_t out, int64_t in, struct err *e) MUST_CHECK;
 
 /* Do the elements of `t` mean nothing by themselves? True of the codes of NF4 and FP4 that are stored under another type's name
- * (bnb_4bit_quant_storage), which may look like numbers that are not finite. */
-bool quantized_tensors_is_packed(const struct model_folder *f, const struct st_tensor *t);
+ * (bnb_4bit_quant_storage), which may look like numbers that are not finite. Its map is looked for in `f` and `file`; either may be NULL. */
+bool quantized_tensors_is_packed(const struct model_folder *f, const struct st_file *file, const struct st_tensor *t);
 
 /* "int8", "nf4", "fp4", "gptq", "awq". */
 const char *quantized_kind_name(enum quantized_kind k);

@@ -8,7 +8,7 @@
 
 static bool is_bad(const struct model_folder *f, const struct st_tensor *t)
 {
-    return !quantized_tensors_is_packed(f, t) && manifest_find_nonfinite(t) >= 0;
+    return !quantized_tensors_is_packed(f, NULL, t) && manifest_find_nonfinite(t) >= 0;
 }
 
 int model_check_finite(const struct model *m, int (*stop)(void), struct err *e)

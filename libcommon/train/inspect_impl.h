@@ -3,6 +3,7 @@
 #define TRAIN_INSPECT_IMPL_H
 
 #include "format/safetensors.h"
+#include "model/model.h"
 #include "train/inspect.h"
 
 int inspect_model(json_t *to, const char *dir, bool verify, struct err *e) MUST_CHECK;
@@ -14,6 +15,8 @@ int inspect_chat_stream(json_t *to, const char *path, bool verify, struct err *e
 
 /* "provenance": the record that these files carry, when they do. */
 void inspect_add_provenance(json_t *to, const struct st_file *f);
+/* "quantization" of a model that has quantized modules, and how many parameters it has; of others nothing, and 0. */
+int64_t inspect_add_quantization(json_t *to, struct model *m);
 /* "verified", after nothing was found wrong. note: what was checked. */
 void inspect_add_verified(json_t *to, bool checksums, int64_t bytes, const char *note);
 

@@ -67,7 +67,7 @@ static int verify_model(json_t *to, const struct model_folder *f, struct err *e)
 {
     bool checksums = true;
     for (int i = 0; i < f->n_shards; i++) {
-        int r = manifest_verify_file(f->shards[i], e);
+        int r = manifest_verify_file(f->shards[i], f, e);
         if (r < 0 || manifest_verify_companions(f->shards[i], f->dir, e) < 0)
             return -1;
         checksums &= r > 0;
@@ -94,7 +94,10 @@ int inspect_model(json_t *to, const char *dir, bool verify, struct err *e)
     json_object_set_new(to, "fingerprint", json_string(f->fingerprint));
     if (tokenizer[0])
         json_object_set_new(to, "tokenizer", json_string(tokenizer));
+    int64_t parameters = inspect_add_quantization(to, m);
     add_tensors(to, f->tensors, f->n_tensors);
+    if (parameters)
+        json_object_set_new(to, "parameters", json_integer(parameters));
     inspect_add_provenance(to, f->shards[0]);
     int r = verify ? verify_model(to, f, e) : 0;
     model_close(m);
@@ -109,15 +112,30 @@ static void add_names(json_t *to, const char *key, char *const *list, int n)
     json_object_set_new(to, key, names);
 }
 
+/* Words and bytes of quantized matrices are no parameters: there the configuration tells how many there are; 0: unknown. */
+static int64_t count_parameters(const struct model_folder *base)
+{
+    struct err ignored = ERR_INIT;
+    struct quantized_config q;
+    struct model_config c;
+    int64_t all = 0;
+    if (quantized_config_read(&q, base->dir, &ignored) == 0 && q.method == QUANTIZED_NONE) {
+        for (int i = 0; i < base->n_tensors; i++)
+            all += base->tensors[i]->numel;
+    } else if (model_config_read(&c, base->dir, &ignored) == 0) {
+        all = model_config_parameters(&c);
+        model_config_release(&c);
+    }
+    return all;
+}
+
 /* Which part of the whole is trained, when the base is where the adapter says. */
 static void add_share(json_t *to, const struct adapter *a)
 {
     struct err ignored = ERR_INIT;
     const char *name = a->config.base_name;
     struct model_folder *base = name && file_is_dir(name) ? model_folder_open(name, &ignored) : NULL;
-    int64_t all = 0, trained = 0;
-    for (int i = 0; base && i < base->n_tensors; i++)
-        all += base->tensors[i]->numel;
+    int64_t all = base ? count_parameters(base) : 0, trained = 0;
     for (int i = 0; i < a->n_modules; i++)
         trained += a->modules[i].a->numel + a->modules[i].b->numel;
     for (int i = 0; i < a->n_extras; i++)
@@ -153,7 +171,7 @@ int inspect_adapter(json_t *to, const char *dir, bool verify, struct err *e)
     add_tensors(to, list, a->file->n_tensors);
     free(list);
     inspect_add_provenance(to, a->file);
-    int checksums = verify ? manifest_verify_file(a->file, e) : 0;
+    int checksums = verify ? manifest_verify_file(a->file, NULL, e) : 0;
     if (checksums >= 0 && verify && manifest_verify_companions(a->file, dir, e) < 0)
         checksums = -1;
     if (checksums >= 0 && verify)
@@ -171,7 +189,7 @@ int inspect_tensors(json_t *to, const char *path, bool verify, struct err *e)
     add_tensors(to, list, f->n_tensors);
     free(list);
     inspect_add_provenance(to, f);
-    int checksums = verify ? manifest_verify_file(f, e) : 0;
+    int checksums = verify ? manifest_verify_file(f, NULL, e) : 0;
     if (verify && checksums >= 0)
         inspect_add_verified(to, checksums > 0, (int64_t)f->map.size, note_of(checksums > 0));
     st_close(f);

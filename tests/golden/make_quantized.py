@@ -28,7 +28,7 @@ from make_models import hashed, make_data, values  # noqa: E402
 # Blocks cross rows, the last one is short, and the widest layers have more than one block of absmax.
 BLOCKS = {"hidden_size": 60, "intermediate_size": 300, "num_hidden_layers": 2, "num_attention_heads": 6, "num_key_value_heads": 2,
           "vocab_size": 43, "max_position_embeddings": 64, "rms_norm_eps": 1e-5}
-# Words want multiples of 32.
+# Words want multiples of 32; GPTQModel's AWQ wants 64 outputs.
 WORDS = {**BLOCKS, "hidden_size": 64, "intermediate_size": 160, "num_attention_heads": 4}
 MODELS = {
     "bnb-nf4": (BLOCKS, torch.bfloat16, {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True}),
@@ -40,8 +40,9 @@ MODELS = {
     "gptq-4-g32-order": ({**WORDS, "attention_bias": True}, torch.bfloat16, {"bits": 4, "group_size": 32, "desc_act": True, "sym": False}),
     "gptq-3": (WORDS, torch.float16, {"bits": 3, "group_size": 32, "desc_act": False, "sym": True}),
     "gptq-2": ({**WORDS, "num_hidden_layers": 1}, torch.float16, {"bits": 2, "group_size": 16, "desc_act": True, "sym": False}),
-    "gptq-8-v2": ({**WORDS, "num_hidden_layers": 1}, torch.float16, {"bits": 8, "group_size": -1, "desc_act": False, "sym": False, "format": "gptq_v2"}),
-    "awq-4-g32": (WORDS, torch.bfloat16, {"bits": 4, "group_size": 32, "method": "awq", "format": "gemm"}),
+    "gptq-8-v2": ({**WORDS, "num_hidden_layers": 1}, torch.float16, {"bits": 8, "group_size": -1, "desc_act": False, "act_group_aware": False,
+                                                                            "sym": False, "format": "gptq_v2"}),
+    "awq-4-g32": ({**WORDS, "intermediate_size": 192, "num_key_value_heads": 4}, torch.bfloat16, {"bits": 4, "group_size": 32, "method": "awq", "format": "gemm"}),
 }
 
 

@@ -13,6 +13,8 @@ static const struct fixture {
     int bits, modules;
 } FIXTURES[] = {
     {"bnb-nf4", QUANTIZED_NF4, 4, 14}, {"bnb-nf4-f16", QUANTIZED_NF4, 4, 13}, {"bnb-fp4", QUANTIZED_FP4, 4, 14}, {"bnb-int8", QUANTIZED_INT8, 8, 14},
+    {"gptq-4-g32", QUANTIZED_GPTQ, 4, 14}, {"gptq-4-g32-order", QUANTIZED_GPTQ, 4, 14}, {"gptq-3", QUANTIZED_GPTQ, 3, 14},
+    {"gptq-2", QUANTIZED_GPTQ, 2, 7}, {"gptq-8-v2", QUANTIZED_GPTQ, 8, 7}, {"awq-4-g32", QUANTIZED_AWQ, 4, 14},
 };
 
 struct check {
