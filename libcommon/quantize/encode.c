@@ -90,8 +90,9 @@ static void encode_4bit(struct encoded *x, const struct quantize_options *o, con
         add_nested(x, module, absmax, blocks);
         free(absmax);
     }
-    memcpy(add_tensor(x, module, ".weight.quant_map", DTYPE_F32, 1, 16, 0), kind == QUANTIZED_NF4 ? QUANTIZED_NF4_VALUES : QUANTIZED_FP4_VALUES,
-           16 * sizeof(float));
+    float *map = add_tensor(x, module, ".weight.quant_map", DTYPE_F32, 1, 16, 0);
+    for (int i = 0; i < 16; i++) /* FP4 has a code of -0, which the map gives without its sign */
+        map[i] = (kind == QUANTIZED_NF4 ? QUANTIZED_NF4_VALUES : QUANTIZED_FP4_VALUES)[i] + 0.0f;
     add_quant_state(x, o, module);
 }
 

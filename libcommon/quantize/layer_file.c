@@ -73,6 +73,14 @@ struct st_file *layer_file_open(const char *out, int layer, const char *run, boo
     return f;
 }
 
+bool layer_file_exists(const char *out, int layer)
+{
+    char *path = layer_path(out, layer);
+    bool there = file_exists(path);
+    free(path);
+    return there;
+}
+
 int layer_files_begin(const char *out, struct err *e)
 {
     char *dir = file_join(out, LAYERS_FOLDER), *temporary = path_of(out, TEMPORARY);

@@ -15,6 +15,7 @@ int layer_file_write(const char *out, int layer, const char *run, const char *re
 /* NULL when it is not there, damaged, or of another run: `why` then tells, "" for not there. Reads every byte when `verify`. */
 struct st_file *layer_file_open(const char *out, int layer, const char *run, bool verify, struct err *why);
 
+bool layer_file_exists(const char *out, int layer);
 int layer_files_begin(const char *out, struct err *e) MUST_CHECK;  /* makes the folder, removes temporaries */
 int layer_files_remove(const char *out, struct err *e) MUST_CHECK; /* with the folder */
 

@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/threads.h"
 #include "format/manifest.h"
 #include "format/model_folder.h"
 #include "quantize/encode.h"
@@ -213,6 +214,7 @@ static int all_layers(const struct run *r, struct quantize_result *result, struc
             j->progress(i, from, layers);
             begun = true;
         }
+        threads_adapt();
         status = j->stop() ? 1 : one_layer(r, i, done, e);
         st_close(done);
         if (status == 0) {
@@ -264,6 +266,10 @@ int quantize_run(const struct quantize_job *j, struct quantize_result *result, s
         r.solver->close(r.state);
     if (status == 0)
         status = finish(&r, result, e);
+    if (status < 0 && !layer_file_exists(j->out, 0) && layer_files_remove(j->out, e) < 0)
+        return -1;
+    if (status < 0 && !layer_file_exists(j->out, 0))
+        run_folder_forget(j->folder); /* what could not begin leaves nothing */
     if (status == 1 && run_folder_record(j->folder, "stopped", j->run, result->layer, layers, e) < 0)
         status = -1;
     return status;
