@@ -22,14 +22,14 @@ static struct {
     const char *method, *calibrate, *skip;
     int64_t bits, group, block, max_shard, memory;
     double threshold, damp;
-    bool nested, asym, act_order, at_once, report, restart;
+    bool nested, asym, act_order, at_once, no_scale, no_clip, report, restart;
     bool bits_given, group_given, block_given, threshold_given, damp_given;
 } o = {.bits = 4, .group = 128, .block = 64, .threshold = 6, .damp = 0.05, .max_shard = MODEL_MAX_SHARD};
 
 static const struct opt options[] = {
-    {OPT_CHOICE, 0, "method", &o.method, "int8|nf4|fp4|rtn|gptq", "how weights are stored"},
+    {OPT_CHOICE, 0, "method", &o.method, "int8|nf4|fp4|rtn|gptq|awq", "how weights are stored"},
     {OPT_COUNT, 0, "bits", &o.bits, "N", "rtn, gptq: bits of a weight, 2, 3, 4 or 8 (4)", .min = 2, .max = 8, .given = &o.bits_given},
-    {OPT_COUNT, 0, "group", &o.group, "N", "rtn, gptq: inputs that share a scale; 0: all (128)", .min = 0, .max = 1e6, .given = &o.group_given},
+    {OPT_COUNT, 0, "group", &o.group, "N", "rtn, gptq, awq: inputs that share a scale; 0: all (128)", .min = 0, .max = 1e6, .given = &o.group_given},
     {OPT_COUNT, 0, "block", &o.block, "N", "nf4, fp4: weights that share a scale, 32 to 4096 (64)", .min = 32, .max = 4096, .given = &o.block_given},
     {OPT_FLAG, 0, "double-quant", &o.nested, NULL, "nf4, fp4: quantize the scales, too"},
     {OPT_FLAG, 0, "asym", &o.asym, NULL, "rtn, gptq: a zero point for each group"},
@@ -37,8 +37,10 @@ static const struct opt options[] = {
     {OPT_FLAG, 0, "no-true-sequential", &o.at_once, NULL, "gptq: all modules of a layer on the inputs of the unquantized ones"},
     {OPT_REAL, 0, "damp", &o.damp, "X", "gptq: share of the mean diagonal that is added, raised where it must be (0.05)", .min = 0, .max = 1,
      .given = &o.damp_given},
+    {OPT_FLAG, 0, "no-scale", &o.no_scale, NULL, "awq: leave out the search of scales"},
+    {OPT_FLAG, 0, "no-clip", &o.no_clip, NULL, "awq: leave out the search of narrower ranges"},
     {OPT_REAL, 0, "threshold", &o.threshold, "X", "int8: inputs from here on are outliers (6)", .min = 0, .max = 1e6, .given = &o.threshold_given},
-    {OPT_STRING, 0, "calibrate", &o.calibrate, "FILE.tok", "token file to calibrate on", .path = OPT_INPUT},
+    {OPT_STRING, 0, "calibrate", &o.calibrate, "FILE.tok", "gptq, awq: token file to calibrate on", .path = OPT_INPUT},
     {OPT_STRING, 0, "skip", &o.skip, "REGEX", "leave modules whose whole name matches as they are"},
     {OPT_SIZE, 0, "max-shard", &o.max_shard, "SIZE", "bytes of tensors per file (5G)", .min = 1, .max = 1e18},
     {OPT_SIZE, 0, "memory", &o.memory, "SIZE", "memory that may be used (what the machine has available)", .min = 1, .max = 1e18},
@@ -60,7 +62,7 @@ static void refuse(bool given, bool of_method, const char *option)
 static struct quantize_options check_usage(int operands)
 {
     struct quantize_options q = {.nested = o.nested, .sym = !o.asym, .threshold = o.threshold, .skip = o.skip, .act_order = o.act_order,
-                                  .true_sequential = !o.at_once, .damp = o.damp};
+                                  .true_sequential = !o.at_once, .damp = o.damp, .no_scale = o.no_scale, .no_clip = o.no_clip};
     if (operands || !cli.model || !o.method || (!cli.output && !cli.plan))
         die_usage("expected -m DIR, -o DIR and --method");
     while (strcmp(quantize_method_name(q.method), o.method))
@@ -74,6 +76,8 @@ static struct quantize_options check_usage(int operands)
     refuse(o.act_order, q.method == QUANTIZE_GPTQ, "act-order");
     refuse(o.at_once, q.method == QUANTIZE_GPTQ, "no-true-sequential");
     refuse(o.damp_given, q.method == QUANTIZE_GPTQ, "damp");
+    refuse(o.no_scale, q.method == QUANTIZE_AWQ, "no-scale");
+    refuse(o.no_clip, q.method == QUANTIZE_AWQ, "no-clip");
     refuse(o.threshold_given, q.method == QUANTIZE_INT8, "threshold");
     refuse(o.calibrate != NULL, calibrates, "calibrate");
     if (calibrates && !o.calibrate)

@@ -80,6 +80,36 @@ done
 quantize -q -m model -o model-nf4 --method nf4 --block 32
 ok 'and of NF4' near "$(loss model-nf4)" "$plain" 0.02
 
+# ---- methods that calibrate ----
+make-tokens -q -m model --samples 20 --max 40 --seed 3 -o calibrate.tok
+for method in gptq awq; do
+    quantize -q -m model -o $method --method $method --group 32 --calibrate calibrate.tok --report >out
+    ok "eval-loss reads $method" near "$(loss $method)" "$plain" 0.02
+    is "$(awk '/^model/ && $6 != "-" && $6 < 0.5 { n++ } END { print n }' out)" 14 "$method: every module has its error over the calibration's inputs"
+    quantize -q -j 1 -m model -o $method-one --method $method --group 32 --calibrate calibrate.tok
+    quantize -q -j 3 -m model -o $method-three --method $method --group 32 --calibrate calibrate.tok
+    ok 'threads change no byte' same_folder $method-one $method-three
+    ok 'of any file' same_folder $method-one $method
+    run quantize -n -m model --method $method --group 32 --calibrate calibrate.tok
+    has out 'calibration' '--plan counts the calibration'
+    run quantize -q -m model -o $method --method $method --group 32 --calibrate text.tok
+    is_status 1 'other data'
+    has err 'calibration: ' 'are another run'
+done
+is "$(section awq)" '{"bits":4,"group_size":32,"modules_to_not_convert":null,"quant_method":"awq","version":"gemm","zero_point":true}' 'AWQ: the keys of AutoAWQ'
+has gptq/quantize_config.json '"damp_percent": 0.05' 'GPTQ: what it did'
+quantize -q -m model -o order --method gptq --group 32 --act-order --damp 0.1 --no-true-sequential --calibrate calibrate.tok
+has order/quantize_config.json '"desc_act": true' '--act-order'
+has order/quantize_config.json '"damp_percent": 0.1' '--damp'
+has order/quantize_config.json '"true_sequential": false' '--no-true-sequential'
+not_ok 'the groups are not in order' sh -c "cmp order/model.safetensors gptq/model.safetensors"
+quantize -q -m model -o awq-skip --method awq --group 32 --calibrate calibrate.tok --skip '.*o_proj'
+is "$(section awq-skip | sed 's/.*"modules_to_not_convert":\([^]]*]\).*/\1/')" '["model.layers.0.self_attn.o_proj","model.layers.1.self_attn.o_proj"]' \
+    'AWQ: --skip'
+quantize -q -m model -o awq-plain --method awq --group 32 --no-scale --no-clip --calibrate calibrate.tok
+ok '--no-scale leaves the norms as they are' sh -c ". '$ROOT/tests/cli/train.sh'; tensor model/model.safetensors model.layers.0.input_layernorm.weight >a;
+    tensor awq-plain/model.safetensors model.layers.0.input_layernorm.weight | cmp - a"
+
 # ---- options ----
 quantize -q -j 1 -m odd -o one --method nf4 --double-quant
 quantize -q -j 4 -m odd -o four --method nf4 --double-quant
@@ -168,6 +198,13 @@ is_status 0 'the same command goes on'
 has err 'made again: out.d/layers/layer-00001.safetensors' 'makes a damaged layer again'
 has err 'goes on at layer 1' 'and says where it goes on'
 ok 'with the same bytes' same_folder whole out.d
+make-tokens -q -m deep --samples 6 --max 30 -o deep.tok
+quantize -q -m deep -o whole-gptq --method gptq --group 32 --calibrate deep.tok
+ok 'GPTQ killed at every renaming goes on' killed_at rename quantize -m deep --method gptq --group 32 --calibrate deep.tok
+ok 'and ends with the same bytes' same_folder whole-gptq out.d
+quantize -q -m deep -o whole-awq --method awq --group 32 --calibrate deep.tok
+ok 'AWQ killed at every renaming goes on' killed_at rename quantize -m deep --method awq --group 32 --calibrate deep.tok
+ok 'and ends with the same bytes' same_folder whole-awq out.d
 rm -rf out.d
 stopped() { # SIGNAL: a run that gets it before its second layer
     rm -rf out.d fifo
@@ -206,6 +243,12 @@ usage 'needs --calibrate' 'GPTQ without data' $command -m model --method gptq
 usage '--act-order is none of' 'an order of NF4' $command -m odd --method nf4 --act-order
 usage '--damp is none of' 'damping of NF4' $command -m odd --method nf4 --damp 0.1
 usage '--no-true-sequential is none of' 'an order of rtn' $command -m model --method rtn --no-true-sequential
+usage '--no-scale is none of' 'no scales of NF4' $command -m odd --method nf4 --no-scale
+usage '--no-clip is none of' 'no ranges of rtn' $command -m model --method rtn --no-clip
+usage 'needs --calibrate' 'AWQ without data' $command -m model --method awq
+refused 'are no multiple of the group of 48' 'a group of AWQ that does not come out even' $command -m model --method awq --group 48 --calibrate text.tok
+refused 'no-such.tok' 'no data' $command -m model --method gptq --calibrate no-such.tok
+make-model -q --layers 1 --hidden 64 --heads 4 --kv-heads 2 --head-dim 16 --ffn 160 --salt y -o other
 refused "model.layers.0.self_attn.q_proj: 60 inputs do not fill whole words: 4 bits want a multiple of 8" 'a width that no words hold' $command -m odd --method rtn
 refused 'matches no module' 'a pattern that matches nothing' $command -m odd --method nf4 --skip 'down_proj'
 refused 'nothing is left' 'a pattern that matches all' $command -m odd --method nf4 --skip '.*'
