@@ -6,7 +6,8 @@
 
 enum op {
     MATMUL, MATMUL_FEW, MATMUL_SUMS, ATTENTION, ATTENTION_FEW, ATTENTION_BACKWARD, NORM, NORM_BACKWARD, ROPE, SWIGLU, SWIGLU_BACKWARD, BIAS,
-    EMBEDDING, CROSS_ENTROPY, ADD, DROPOUT, MOVE, GRADIENT_NORM, ADAMW, OPS
+    EMBEDDING, CROSS_ENTROPY, ADD, DROPOUT, MOVE, GRADIENT_NORM, ADAMW, DEQUANTIZE, QUANTIZE,
+    OPS
 };
 
 static const char *const NAMES[OPS] = {
@@ -14,7 +15,7 @@ static const char *const NAMES[OPS] = {
     [ATTENTION_FEW] = "attention of few rows", [ATTENTION_BACKWARD] = "attention, backward", [NORM] = "norms", [NORM_BACKWARD] = "norms, backward",
     [ROPE] = "rotations", [SWIGLU] = "gated activation", [SWIGLU_BACKWARD] = "gated activation, backward", [BIAS] = "biases",
     [EMBEDDING] = "embedding", [CROSS_ENTROPY] = "cross entropy", [ADD] = "additions", [DROPOUT] = "dropout", [MOVE] = "copies, zeros",
-    [GRADIENT_NORM] = "norm of the gradient", [ADAMW] = "optimizer"};
+    [GRADIENT_NORM] = "norm of the gradient", [ADAMW] = "optimizer", [DEQUANTIZE] = "values of quantized weights", [QUANTIZE] = "quantization"};
 
 static struct {
     struct kernels of, table;
@@ -42,6 +43,25 @@ static void count(enum op op, double began, double flops, double bytes)
 
 /* ---- products and attention ---- */
 
+/* Of `count` elements of a quantized weight: codes, scales and zeros. */
+static double bytes_of_quantized(const struct quantized *q, double n)
+{
+    double scale = (double)dtype_size(q->scale_type);
+    switch (q->kind) {
+    case QUANTIZED_INT8: return n + n / (double)q->in * scale;
+    case QUANTIZED_NF4:
+    case QUANTIZED_FP4: return n / 2 + n / (double)q->group * scale;
+    case QUANTIZED_GPTQ:
+    case QUANTIZED_AWQ: break;
+    }
+    return n * q->bits / 8 + n / (double)q->group * (scale + q->bits / 8.0);
+}
+
+static double bytes_of(const struct mat *m, double n)
+{
+    return m->quantized ? bytes_of_quantized(m->quantized, n) : n * (double)dtype_size(m->type);
+}
+
 static void matmul(const struct matmul *list, int n)
 {
     double began = now(), flops = 0, bytes = 0;
@@ -50,10 +70,31 @@ static void matmul(const struct matmul *list, int n)
         for (int t = 0; t <= list[i].n_more; t++) {
             const struct matmul one = matmul_alone(list + i, t), *m = &one;
             flops += 2.0 * (double)m->m * (double)m->n * (double)m->k;
-            bytes += (double)(m->m * m->k) * (double)dtype_size(m->a.type) + (double)(m->k * m->n) * (double)dtype_size(m->b.type) +
+            bytes += (double)(m->m * m->k) * (double)dtype_size(m->a.type) + bytes_of(&m->b, (double)(m->k * m->n)) +
                      (t ? 0 : (double)(m->m * m->n) * (m->beta != 0 ? 8 : 4));
         }
     count(list->cuts ? MATMUL_SUMS : list->m <= MATMUL_FEW_ROWS ? MATMUL_FEW : MATMUL, began, flops, bytes);
+}
+
+static void dequantize(void *out, enum dtype type, int64_t ld, const struct quantized *q, int64_t row0, int64_t rows, int64_t col0, int64_t cols)
+{
+    double began = now(), n = (double)(rows * cols);
+    p.of.dequantize(out, type, ld, q, row0, rows, col0, cols);
+    count(DEQUANTIZE, began, n, bytes_of_quantized(q, n) + n * (double)dtype_size(type));
+}
+
+static void quantize_4bit(uint8_t *codes, float *absmax, enum quantized_kind kind, int64_t block, const void *w, enum dtype type, int64_t n)
+{
+    double began = now();
+    p.of.quantize_4bit(codes, absmax, kind, block, w, type, n);
+    count(QUANTIZE, began, (double)n, (double)n * (double)dtype_size(type) + (double)n / 2 + 4.0 * (double)n / (double)block);
+}
+
+static void quantize_rows_int8(int8_t *codes, float *scales, const void *w, enum dtype type, int64_t rows, int64_t cols)
+{
+    double began = now(), n = (double)(rows * cols);
+    p.of.quantize_rows_int8(codes, scales, w, type, rows, cols);
+    count(QUANTIZE, began, n, n * (double)(dtype_size(type) + 1) + 4.0 * (double)rows);
 }
 
 static double seen_by(int64_t window, int64_t q_len, int64_t k_len)
@@ -282,6 +323,9 @@ const struct kernels *kernels_profile(const struct kernels *k)
     p.of = p.table = *k;
     p.used = true;
     p.table.matmul = matmul;
+    p.table.dequantize = dequantize;
+    p.table.quantize_4bit = quantize_4bit;
+    p.table.quantize_rows_int8 = quantize_rows_int8;
     p.table.attention = attention;
     p.table.attention_backward = attention_backward;
     p.table.bias_backward = bias_backward;

@@ -14,6 +14,8 @@
 
 #include "kernels/cpu/pack_tmpl.h"
 
+#include "kernels/cpu/quantized_tmpl.h"
+
 #define CELL_SIDE 16
 #define CELL_PAIRS 16
 #define CELL_STEPS (2 * CELL_PAIRS)
@@ -124,6 +126,19 @@ static void pack_cells(float *to, const struct strip *s, bool b_side, enum load_
     }
 }
 
+/* The columns of a quantized B from `col` on. */
+static void pack_quantized(float *to, const struct mat *b, int64_t from, int64_t depth, int64_t col, int cols)
+{
+    float values[CELL_SIDE * UNPACK_STEPS];
+    struct unpack u;
+    if (!quantized_by_row(b->quantized) && b->row_stride == 1)
+        unpack_open(&u, b->quantized, col, cols);
+    for (int64_t step = 0; step < depth; step += CELL_STEPS, to += CELL) {
+        struct strip s = unpack_strip(values, b, &u, col, cols, from + step, min_i64(CELL_STEPS, depth - step));
+        pack_cells(to, &s, true, LOAD_F32);
+    }
+}
+
 /* Panel p of the block's A or B. */
 static void pack_pieces(const struct bf16_block *g, int64_t p, bool b_side)
 {
@@ -135,6 +150,10 @@ static void pack_pieces(const struct bf16_block *g, int64_t p, bool b_side)
     float *to = (b_side ? g->b : g->a) + p * g->cells * CELL;
     for (int i = 0; i < g->n_pieces; i++) {
         const struct piece *c = &g->pieces[i];
+        if (b_side && f->quantized) {
+            pack_quantized(to + c->cell * CELL, f, c->first, c->depth, g->col0 + first, (int)min_i64(CELL_SIDE, left));
+            continue;
+        }
         struct strip s = {data + c->first * step * load_size(kind), row, step, (int)min_i64(CELL_SIDE, left), c->depth};
         pack_cells(to + c->cell * CELL, &s, b_side, kind);
     }
@@ -231,7 +250,7 @@ static struct kernels ISA(under);
 VEC bool is_of_pairs(const struct matmul *m)
 {
     bool few = m->m <= MATMUL_FEW_ROWS && m->b.row_stride == 1 && !m->cuts;
-    return m->round_bf16 && !few && !m->b.quantized && m->m > 0 && m->n > 0 && m->k > 0;
+    return m->round_bf16 && !few && m->m > 0 && m->n > 0 && m->k > 0;
 }
 
 static void ISA(matmul)(const struct matmul *list, int count)

@@ -108,11 +108,11 @@ static void ISA(adamw)(float *p, float *m, float *v, const float *grad, int64_t 
     EACH_CHUNK(b, count)
         EACH_VECTOR(i, n, b, count) {
             vf g = v_mul(v_load_n(grad + i, (int)n), gain), old = v_load_n(m + i, (int)n);
-            vf mi = v_add(old, v_mul(b1, v_sub(g, old)));
-            vf vi = v_add(v_mul(b2, v_load_n(v + i, (int)n)), v_mul(c2, v_mul(g, g)));
-            vf move = v_div(mi, v_add(v_div(v_sqrt(vi), root), eps));
-            v_store_n(m + i, mi, (int)n);
-            v_store_n(v + i, vi, (int)n);
+            vf mean = v_add(old, v_mul(b1, v_sub(g, old)));
+            vf square = v_add(v_mul(b2, v_load_n(v + i, (int)n)), v_mul(c2, v_mul(g, g)));
+            vf move = v_div(mean, v_add(v_div(v_sqrt(square), root), eps));
+            v_store_n(m + i, mean, (int)n);
+            v_store_n(v + i, square, (int)n);
             v_store_n(p + i, v_sub(v_mul(v_load_n(p + i, (int)n), decay), v_mul(step, move)), (int)n);
         }
 }

@@ -15,7 +15,22 @@ struct few {
     const float *x;        /* (m, depth) */
     int64_t x_row, depth0, depth;
     enum load_kind kind;
+    int64_t x_scaled; /* GPTQ: where in a row its values scaled for their fields are */
+    bool in_runs;     /* GPTQ and AWQ: few_in_runs() */
 };
+
+/* What a copy of x is for: any type, bf16, NF4 and FP4 in batches, GPTQ (so many bits). */
+enum few_use { FEW_USE_ANY = 0, FEW_USE_BF16 = 1, FEW_USE_BATCHES = 16 };
+
+static inline bool few_in_batches(const struct quantized *q);
+
+VEC int few_use(const struct matmul *m)
+{
+    const struct quantized *q = m->b.quantized;
+    if (!q)
+        return m->b.type == DTYPE_BF16 ? FEW_USE_BF16 : FEW_USE_ANY;
+    return q->kind == QUANTIZED_GPTQ ? q->bits : few_in_batches(q) ? FEW_USE_BATCHES : FEW_USE_ANY;
+}
 
 VEC const char *few_column(const struct few *f, int64_t col, int size)
 {
@@ -25,7 +40,12 @@ VEC const char *few_column(const struct few *f, int64_t col, int size)
 /* W is read as FEW_STREAMS streams of side by side columns, this many each. */
 VEC int64_t few_gap(const struct matmul *m) { return (m->n + FEW_STREAMS - 1) / FEW_STREAMS; }
 
-VEC int64_t few_groups(const struct matmul *m) { return (few_gap(m) + FEW_COLS - 1) / FEW_COLS; }
+VEC int64_t few_groups(const struct matmul *m)
+{
+    if (m->b.quantized && !quantized_by_row(m->b.quantized))
+        return (m->n + UNPACK_WIDE - 1) / UNPACK_WIDE;
+    return (few_gap(m) + FEW_COLS - 1) / FEW_COLS;
+}
 
 /* The steps that come in whole pairs of vectors. */
 VEC int64_t few_pairs(int64_t depth) { return depth / (2 * VL) * (2 * VL); }
@@ -44,6 +64,8 @@ VEC void few_write(const struct few *f, int64_t row, int64_t col, vf sum)
     float *c = m->c + row * m->ldc + col, s = v_sum(sum);
     *c = f->depth0 == 0 && m->beta == 0 ? m->alpha * s : __builtin_fmaf(m->alpha, s, *c);
 }
+
+#include "kernels/cpu/few_quantized_tmpl.h"
 
 /* Some rows by some columns `gap` apart. `rows` and `cols` are constants, here and below, so that the sums stay in registers. */
 VEC void few_tile(const struct few *f, int64_t row, int64_t col, int64_t gap, const int rows, const int cols, enum load_kind kind)
@@ -120,8 +142,16 @@ VEC void few_rows(const struct few *f, int64_t col, enum load_kind kind)
 /* All rows by all columns of group g. */
 static void few_group(const struct few *f, int64_t g)
 {
-    int64_t col = g * FEW_COLS, end = few_gap(f->m);
-    for (end = end < col + FEW_COLS ? end : col + FEW_COLS; col < end; col++)
+    const struct quantized *q = f->m->b.quantized;
+    int64_t col = g * FEW_COLS, gap = few_gap(f->m), end = gap < col + FEW_COLS ? gap : col + FEW_COLS;
+    if (q && !quantized_by_row(q)) {
+        few_strip(f, g);
+        return;
+    }
+    for (; q && col < end; col++)
+        for (int64_t i = col; i < f->m->n; i += gap)
+            few_column_all(f, i);
+    for (; col < end; col++)
         switch (f->kind) {
         case LOAD_F32: few_rows(f, col, LOAD_F32); break;
         case LOAD_F32_ROUND: few_rows(f, col, LOAD_F32_ROUND); break;
@@ -145,7 +175,11 @@ static void few_copy_row(float *to, const struct few *f, int64_t i)
         }
     else
         pack_panel(to, 1, &s, kind); /* its last store is followed by zeros */
-    if (f->kind == LOAD_BF16)
+    if (f->x_scaled)
+        few_scale_row(to + f->x_scaled, to, f->depth, few_use(f->m));
+    if (few_use(f->m) == FEW_USE_BATCHES)
+        few_order_row(to, f->depth);
+    if (few_use(f->m) == FEW_USE_BF16)
         for (int64_t k = 0; k < few_pairs(f->depth); k += 2 * VL) {
             vf even, odd;
             v_unzip(v_load(to + k), v_load(to + k + VL), &even, &odd);
@@ -156,20 +190,21 @@ static void few_copy_row(float *to, const struct few *f, int64_t i)
 
 VEC bool few_in_place(const struct matmul *m)
 {
-    return m->a.type == DTYPE_F32 && m->a.col_stride == 1 && !m->round_bf16 && m->b.type != DTYPE_BF16;
+    return m->a.type == DTYPE_F32 && m->a.col_stride == 1 && !m->round_bf16 && few_use(m) == FEW_USE_ANY;
 }
 
 VEC bool few_same_x(const struct matmul *a, const struct matmul *b)
 {
     return a->a.data == b->a.data && a->a.type == b->a.type && a->a.row_stride == b->a.row_stride && a->a.col_stride == b->a.col_stride &&
            a->m == b->m && a->k == b->k && a->round_bf16 == b->round_bf16 && !few_in_place(a) && !few_in_place(b) &&
-           (a->b.type == DTYPE_BF16) == (b->b.type == DTYPE_BF16);
+           few_use(a) == few_use(b);
 }
 
 VEC struct few few_of(const struct matmul *m, int64_t depth0)
 {
     int64_t depth = m->k - depth0 < FEW_DEPTH ? m->k - depth0 : FEW_DEPTH;
-    return (struct few){m, NULL, 0, depth0, depth, load_kind_of(m->b.type, m->round_bf16)};
+    const struct quantized *q = m->b.quantized;
+    return (struct few){m, NULL, 0, depth0, depth, load_kind_of(m->b.type, m->round_bf16), 0, q && !quantized_by_row(q) && few_in_runs(q)};
 }
 
 /* x where it is, or a copy that the thread makes for itself: one for all would have to be waited for. */
@@ -181,15 +216,19 @@ static void few_set_x(struct few *f)
         return;
     }
     f->x_row = (f->depth + VL - 1) / VL * VL + VL;
+    if (f->m->b.quantized && f->m->b.quantized->kind == QUANTIZED_GPTQ)
+        f->x_scaled = f->x_row, f->x_row *= 2;
     float *copy = scratch_get(SCRATCH_OWN, (size_t)(f->m->m * f->x_row));
     for (int64_t i = 0; i < f->m->m; i++)
         few_copy_row(copy + i * f->x_row, f, i);
     f->x = copy;
 }
 
-/* Waits for the rest of the team, while the caller's part of W, from group g on, comes into its cache. */
+/* While the rest of the team is waited for, the caller's part of W, from group g on, comes into its cache. */
 VEC void few_wait(const struct few *f, int64_t g)
 {
+    if (f->m->b.quantized)
+        return;
     int size = load_size(f->kind);
     int64_t gap = few_gap(f->m), step = gap * f->m->b.col_stride * size, most = (gap - g * FEW_COLS) * f->m->b.col_stride * size;
     const char *w = few_column(f, g * FEW_COLS, size);
@@ -199,7 +238,6 @@ VEC void few_wait(const struct few *f, int64_t g)
             __builtin_prefetch(w + s * step + at, 0, 2);
             __builtin_prefetch(w + s * step + at + 64, 0, 2);
         }
-    team_wait();
 }
 
 /* Several products in one go of the team: those of one token are short. Only a product that is alone may be deeper than FEW_DEPTH. */
@@ -236,7 +274,7 @@ static void few_piece(const struct few_list *l, int64_t depth0)
         if (m != before) {
             struct few next = few_of(m, depth0);
             if (before && few_same_x(before, m))
-                next.x = f.x, next.x_row = f.x_row;
+                next.x = f.x, next.x_row = f.x_row, next.x_scaled = f.x_scaled;
             else
                 few_set_x(&next);
             f = next;

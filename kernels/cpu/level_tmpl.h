@@ -16,6 +16,8 @@
 
 #include "kernels/cpu/math_tmpl.h"
 #include "kernels/cpu/pack_tmpl.h"
+#include "kernels/cpu/quantized_tmpl.h"
+
 #include "kernels/cpu/tile_tmpl.h"
 
 #include "kernels/cpu/few_tmpl.h"
@@ -30,6 +32,7 @@
 #include "kernels/cpu/elements_tmpl.h"
 #include "kernels/cpu/adamw_8bit_tmpl.h"
 #include "kernels/cpu/loss_tmpl.h"
+#include "kernels/cpu/quantize_tmpl.h"
 
 #define BURST_CHAINS 12 /* independent sums: two units, each with up to five cycles of latency */
 
@@ -57,7 +60,7 @@ static void ISA(ceiling)(struct kernels_ceiling *c)
 static size_t ISA(scratch_bytes)(int heads, int kv_heads, int head_dim)
 {
     struct attend_shape s = attend_shape_of(heads, kv_heads, head_dim, ATTEND_ROWS), large = attend_shape_of(heads, kv_heads, head_dim, ATTEND_ROWS_LARGE);
-    size_t few = MATMUL_FEW_ROWS * (FEW_DEPTH + 2 * VL), own = PACKED_A > few ? PACKED_A : few, attend = attend_back_scratch(&s);
+    size_t few = MATMUL_FEW_ROWS * 2 * (FEW_DEPTH + 2 * VL), own = PACKED_A > few ? PACKED_A : few, attend = attend_back_scratch(&s);
     attend = attend > attend_scratch(&large) ? attend : attend_scratch(&large);
     return sizeof(float) * (2 * (BLOCK_B + VL) + (size_t)omp_get_max_threads() * (attend > own ? attend : own));
 }
@@ -68,6 +71,9 @@ void ISA(cpu_fill)(struct kernels *k)
     k->ceiling = ISA(ceiling);
     k->team = team_run;
     k->matmul = ISA(matmul);
+    k->dequantize = ISA(dequantize);
+    k->quantize_4bit = ISA(quantize_4bit);
+    k->quantize_rows_int8 = ISA(quantize_rows_int8);
     k->attention = ISA(attention);
     k->attention_backward = ISA(attention_backward);
     k->bias_add = ISA(bias_add);

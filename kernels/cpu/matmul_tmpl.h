@@ -10,7 +10,6 @@
 #define TILES_MAX (96 / TILE_ROWS)             /* of rows that a thread works on at a time: its L2 cache */
 #define PARTS_MAX 32                           /* sums made apart in a block */
 #define PACKED_A (TILES_MAX * (TILE_ROWS * BLOCK_DEPTH + PARTS_MAX * VL))
-#define QUANTIZED_STEPS 64                     /* of the depth that are converted at a time */
 #define GROUP_MAX 4                            /* products made side by side */
 #define CHUNK_TILES 24                         /* tiles of a task at least */
 
@@ -61,16 +60,13 @@ VEC int product_of(const struct block *g, int64_t panel)
 /* A panel of a quantized weight, some steps of the depth at a time. */
 static void pack_quantized(float *to, const struct mat *b, int64_t from, int64_t depth, int64_t col, int cols, enum load_kind kind)
 {
-    float values[TILE_COLS * QUANTIZED_STEPS];
-    for (int64_t k = 0; k < depth; k += QUANTIZED_STEPS) {
-        int64_t steps = min_i64(QUANTIZED_STEPS, depth - k);
-        struct strip s = {(const char *)values, 1, cols, cols, steps};
-        if (b->col_stride == 1) {
-            ref_dequantize(values, DTYPE_F32, cols, b->quantized, from + k, steps, col, cols);
-        } else {
-            ref_dequantize(values, DTYPE_F32, steps, b->quantized, col, cols, from + k, steps);
-            s.row = steps, s.step = 1;
-        }
+    float values[TILE_COLS * UNPACK_STEPS];
+    struct unpack u;
+    if (!quantized_by_row(b->quantized) && b->row_stride == 1)
+        unpack_open(&u, b->quantized, col, cols);
+    for (int64_t k = 0, steps; k < depth; k += steps) {
+        steps = unpack_depth(from + k, depth - k);
+        struct strip s = unpack_strip(values, b, &u, col, cols, from + k, steps);
         pack_panel(to + k * TILE_COLS, TILE_COLS, &s, kind);
     }
 }
@@ -269,7 +265,7 @@ static void matmul_nothing(const struct matmul *m)
 
 VEC bool is_few(const struct matmul *m)
 {
-    return m->m <= MATMUL_FEW_ROWS && m->b.row_stride == 1 && !m->b.quantized && !m->cuts && !m->n_more;
+    return m->m <= MATMUL_FEW_ROWS && m->b.row_stride == 1 && !m->cuts && !m->n_more;
 }
 
 VEC bool is_together(const struct matmul *m)

@@ -1,9 +1,10 @@
-/* Vectors of 8 floats in AVX2 registers. See vec_math.h for what the operations mean; vec_avx512.h and vec_wide.h define the
+/* Vectors of 8 floats in AVX2 registers. vec_avx512.h and vec_wide.h define the
  * same set. The template files (*_tmpl.h) are written in these operations only. */
 #ifndef KERNELS_CPU_VEC_AVX2_H
 #define KERNELS_CPU_VEC_AVX2_H
 
 #include <immintrin.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -128,5 +129,96 @@ VEC vu v_u64_mul32(vu a, vu b) { return _mm256_mul_epu32(a, b); }
 VEC vu v_u64_high(vu a) { return _mm256_srli_epi64(a, 32); }
 VEC vu v_u64_xor(vu a, vu b) { return _mm256_xor_si256(a, b); }
 VEC void v_u64_store(uint64_t *p, vu a) { _mm256_storeu_si256((__m256i *)p, a); }
+
+/* VL lanes of 32 bits, for codes */
+typedef __m256i vi;
+
+VEC vi vi_load(const void *p) { return _mm256_loadu_si256(p); }
+VEC vi vi_set(uint32_t a) { return _mm256_set1_epi32((int)a); }
+VEC vi vi_words(const void *p) /* VL / 8 words (VL < 8: one), each in the lanes of eight elements */
+{
+    int word;
+    memcpy(&word, p, 4);
+    return _mm256_set1_epi32(word);
+}
+VEC vi vi_bytes(const void *p) { return _mm256_cvtepi8_epi32(_mm_loadl_epi64(p)); } /* VL signed bytes */
+VEC vi vi_and(vi a, vi b) { return _mm256_and_si256(a, b); }
+VEC vi vi_or(vi a, vi b) { return _mm256_or_si256(a, b); }
+VEC vi vi_add(vi a, vi b) { return _mm256_add_epi32(a, b); }
+VEC vi vi_shift_up(vi a, int n) { return _mm256_slli_epi32(a, n); }
+VEC vi vi_shift_down(vi a, int n) { return _mm256_srli_epi32(a, n); }
+VEC vi vi_shift_each(vi a, vi n) { return _mm256_srlv_epi32(a, n); } /* down */
+VEC vi vi_if_less(vf a, vf b, vi yes) { return _mm256_and_si256(_mm256_castps_si256(_mm256_cmp_ps(a, b, _CMP_LT_OQ)), yes); } /* else 0 */
+VEC vi vi_of_bits(vf a) { return _mm256_castps_si256(a); }
+VEC vi vi_nearest(vf a) { return _mm256_cvtps_epi32(a); }
+VEC vf v_of_int(vi a) { return _mm256_cvtepi32_ps(a); }
+
+/* Element (index of a lane) mod 16 of a table */
+VEC vf v_lookup(const vf table[16 / VL], vi index)
+{
+    vf lower = _mm256_permutevar8x32_ps(table[0], index), upper = _mm256_permutevar8x32_ps(table[1], index);
+    return _mm256_blendv_ps(lower, upper, _mm256_castsi256_ps(_mm256_slli_epi32(index, 28)));
+}
+
+VEC vf v_round_f16(vf a) { return _mm256_cvtph_ps(_mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)); }
+VEC void v_store_f16(void *p, vf a) { _mm_storeu_si128(p, _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)); }
+VEC void v_store_bf16(void *p, vf a) /* of numbers that are exact in bf16 */
+{
+    __m256i u = _mm256_srli_epi32(_mm256_castps_si256(a), 16);
+    _mm_storeu_si128(p, _mm_packus_epi32(_mm256_castsi256_si128(u), _mm256_extracti128_si256(u, 1)));
+}
+VEC void vi_store_bytes(void *p, vi a) /* of -128 .. 127 */
+{
+    __m128i h = _mm_packs_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
+    _mm_storel_epi64(p, _mm_packs_epi16(h, h));
+}
+VEC void vi_store_nibbles(void *p, vi a) /* of 0 .. 15, the even lanes' above */
+{
+    __m256i both = _mm256_or_si256(_mm256_slli_epi64(a, 4), _mm256_srli_epi64(a, 32));
+    __m256i low = _mm256_shuffle_epi8(both, _mm256_set1_epi16(0x0800));
+    int word = _mm_extract_epi16(_mm256_castsi256_si128(low), 0) | _mm_extract_epi16(_mm256_extracti128_si256(low, 1), 0) << 16;
+    memcpy(p, &word, 4);
+}
+
+/* Looking up 64 elements of 4 bits at a time, byte by byte of the values. They come out in an order of their own: lane l of vector j is
+ * element V_BATCH_ORDER(j, l). */
+#define V_BATCH 64
+#define V_BATCH_ORDER(j, l) ((l) / 4 * 32 + (j) % 4 * 8 + (l) % 4 * 2 + (j) / 4)
+
+/* Byte k of each of the 16 values, twice; of numbers that are exact in bf16 only the upper two. */
+typedef struct { __m256i of[4]; } v_bytes;
+
+/* The lower bytes, then the upper ones, of 16 lanes of 16 bits. */
+VEC void v_split_bytes(__m256i lower, __m256i upper, __m256i *low, __m256i *high)
+{
+    __m256i all = _mm256_permute4x64_epi64(_mm256_packus_epi32(lower, upper), 0xd8);
+    __m256i bytes = _mm256_packus_epi16(_mm256_and_si256(all, _mm256_set1_epi16(255)), _mm256_srli_epi16(all, 8));
+    *low = _mm256_permute4x64_epi64(bytes, 0x88);
+    *high = _mm256_permute4x64_epi64(bytes, 0xdd);
+}
+
+VEC v_bytes v_bytes_of(const vf table[2], const bool bf16)
+{
+    v_bytes b = {0};
+    __m256i t0 = _mm256_castps_si256(table[0]), t1 = _mm256_castps_si256(table[1]), low = _mm256_set1_epi32(0xffff);
+    v_split_bytes(_mm256_srli_epi32(t0, 16), _mm256_srli_epi32(t1, 16), &b.of[2], &b.of[3]);
+    if (!bf16)
+        v_split_bytes(_mm256_and_si256(t0, low), _mm256_and_si256(t1, low), &b.of[0], &b.of[1]);
+    return b;
+}
+
+/* The 32 elements of the upper nibbles (half 0) or the lower ones, from 32 bytes, in 4 vectors. */
+VEC void v_lookup_half(vf to[4], const void *codes, const v_bytes *b, int half, const bool bf16)
+{
+    __m256i w = _mm256_loadu_si256(codes), i = _mm256_and_si256(half ? w : _mm256_srli_epi16(w, 4), _mm256_set1_epi8(15));
+    __m256i b2 = _mm256_shuffle_epi8(b->of[2], i), b3 = _mm256_shuffle_epi8(b->of[3], i), low0 = _mm256_setzero_si256(), low1 = low0;
+    __m256i high0 = _mm256_unpacklo_epi8(b2, b3), high1 = _mm256_unpackhi_epi8(b2, b3);
+    if (!bf16) {
+        __m256i b0 = _mm256_shuffle_epi8(b->of[0], i), b1 = _mm256_shuffle_epi8(b->of[1], i);
+        low0 = _mm256_unpacklo_epi8(b0, b1), low1 = _mm256_unpackhi_epi8(b0, b1);
+    }
+    to[0] = _mm256_castsi256_ps(_mm256_unpacklo_epi16(low0, high0)), to[1] = _mm256_castsi256_ps(_mm256_unpackhi_epi16(low0, high0));
+    to[2] = _mm256_castsi256_ps(_mm256_unpacklo_epi16(low1, high1)), to[3] = _mm256_castsi256_ps(_mm256_unpackhi_epi16(low1, high1));
+}
 
 #endif

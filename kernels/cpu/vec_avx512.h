@@ -119,4 +119,33 @@ VEC vu v_u64_high(vu a) { return _mm512_srli_epi64(a, 32); }
 VEC vu v_u64_xor(vu a, vu b) { return _mm512_xor_si512(a, b); }
 VEC void v_u64_store(uint64_t *p, vu a) { _mm512_storeu_si512(p, a); }
 
+typedef __m512i vi;
+
+VEC vi vi_load(const void *p) { return _mm512_loadu_si512(p); }
+VEC vi vi_set(uint32_t a) { return _mm512_set1_epi32((int)a); }
+VEC vi vi_words(const void *p)
+{
+    return _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1), _mm512_castsi128_si512(_mm_loadl_epi64(p)));
+}
+VEC vi vi_bytes(const void *p) { return _mm512_cvtepi8_epi32(_mm_loadu_si128(p)); }
+VEC vi vi_and(vi a, vi b) { return _mm512_and_si512(a, b); }
+VEC vi vi_or(vi a, vi b) { return _mm512_or_si512(a, b); }
+VEC vi vi_add(vi a, vi b) { return _mm512_add_epi32(a, b); }
+VEC vi vi_shift_up(vi a, int n) { return _mm512_sll_epi32(a, _mm_cvtsi32_si128(n)); }
+VEC vi vi_shift_down(vi a, int n) { return _mm512_srl_epi32(a, _mm_cvtsi32_si128(n)); }
+VEC vi vi_shift_each(vi a, vi n) { return _mm512_srlv_epi32(a, n); }
+VEC vi vi_if_less(vf a, vf b, vi yes) { return _mm512_maskz_mov_epi32(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), yes); }
+VEC vi vi_of_bits(vf a) { return _mm512_castps_si512(a); }
+VEC vi vi_nearest(vf a) { return _mm512_cvtps_epi32(a); }
+VEC vf v_of_int(vi a) { return _mm512_cvtepi32_ps(a); }
+VEC vf v_lookup(const vf table[16 / VL], vi index) { return _mm512_permutexvar_ps(index, table[0]); }
+VEC vf v_round_f16(vf a) { return _mm512_cvtph_ps(_mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)); }
+VEC void v_store_f16(void *p, vf a) { _mm256_storeu_si256(p, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)); }
+VEC void v_store_bf16(void *p, vf a) { _mm256_storeu_si256(p, _mm512_cvtepi32_epi16(_mm512_srli_epi32(_mm512_castps_si512(a), 16))); }
+VEC void vi_store_bytes(void *p, vi a) { _mm_storeu_si128(p, _mm512_cvtepi32_epi8(a)); }
+VEC void vi_store_nibbles(void *p, vi a)
+{
+    _mm_storel_epi64(p, _mm512_cvtepi64_epi8(_mm512_or_si512(_mm512_slli_epi64(a, 4), _mm512_srli_epi64(a, 32))));
+}
+
 #endif

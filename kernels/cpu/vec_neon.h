@@ -110,4 +110,55 @@ VEC vu v_u64_high(vu a) { return vshrq_n_u64(a, 32); }
 VEC vu v_u64_xor(vu a, vu b) { return veorq_u64(a, b); }
 VEC void v_u64_store(uint64_t *p, vu a) { vst1q_u64(p, a); }
 
+typedef uint32x4_t vi;
+
+VEC vi vi_load(const void *p) { return vreinterpretq_u32_u8(vld1q_u8(p)); }
+VEC vi vi_set(uint32_t a) { return vdupq_n_u32(a); }
+VEC vi vi_words(const void *p)
+{
+    uint32_t word;
+    memcpy(&word, p, 4);
+    return vdupq_n_u32(word);
+}
+VEC vi vi_bytes(const void *p)
+{
+    uint32_t word;
+    memcpy(&word, p, 4);
+    int16x8_t h = vmovl_s8(vreinterpret_s8_u32(vdup_n_u32(word)));
+    return vreinterpretq_u32_s32(vmovl_s16(vget_low_s16(h)));
+}
+VEC vi vi_and(vi a, vi b) { return vandq_u32(a, b); }
+VEC vi vi_or(vi a, vi b) { return vorrq_u32(a, b); }
+VEC vi vi_add(vi a, vi b) { return vaddq_u32(a, b); }
+VEC vi vi_shift_up(vi a, int n) { return vshlq_u32(a, vdupq_n_s32(n)); }
+VEC vi vi_shift_down(vi a, int n) { return vshlq_u32(a, vdupq_n_s32(-n)); }
+VEC vi vi_shift_each(vi a, vi n) { return vshlq_u32(a, vnegq_s32(vreinterpretq_s32_u32(n))); }
+VEC vi vi_if_less(vf a, vf b, vi yes) { return vandq_u32(vcltq_f32(a, b), yes); }
+VEC vi vi_of_bits(vf a) { return vreinterpretq_u32_f32(a); }
+VEC vi vi_nearest(vf a) { return vreinterpretq_u32_s32(vcvtnq_s32_f32(a)); }
+VEC vf v_of_int(vi a) { return vcvtq_f32_s32(vreinterpretq_s32_u32(a)); }
+VEC vf v_lookup(const vf table[16 / VL], vi index)
+{
+    uint8x16x4_t bytes = {{vreinterpretq_u8_f32(table[0]), vreinterpretq_u8_f32(table[1]), vreinterpretq_u8_f32(table[2]), vreinterpretq_u8_f32(table[3])}};
+    vi at = vmlaq_u32(vdupq_n_u32(0x03020100), vandq_u32(index, vdupq_n_u32(15)), vdupq_n_u32(0x04040404));
+    return vreinterpretq_f32_u8(vqtbl4q_u8(bytes, vreinterpretq_u8_u32(at)));
+}
+VEC vf v_round_f16(vf a) { return vcvt_f32_f16(vcvt_f16_f32(a)); }
+VEC void v_store_f16(void *p, vf a) { vst1_u8(p, vreinterpret_u8_f16(vcvt_f16_f32(a))); }
+VEC void v_store_bf16(void *p, vf a) { vst1_u8(p, vreinterpret_u8_u16(vshrn_n_u32(vreinterpretq_u32_f32(a), 16))); }
+VEC void vi_store_bytes(void *p, vi a)
+{
+    uint32_t lane[VL];
+    vst1q_u32(lane, a);
+    for (int i = 0; i < VL; i++)
+        ((uint8_t *)p)[i] = (uint8_t)lane[i];
+}
+VEC void vi_store_nibbles(void *p, vi a)
+{
+    uint32_t lane[VL];
+    vst1q_u32(lane, a);
+    for (int i = 0; i < VL / 2; i++)
+        ((uint8_t *)p)[i] = (uint8_t)(lane[2 * i] << 4 | lane[2 * i + 1]);
+}
+
 #endif

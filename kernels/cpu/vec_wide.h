@@ -111,4 +111,51 @@ VEC vu v_u64_high(vu a) { EACH64(r, a.u[i] >> 32); }
 VEC vu v_u64_xor(vu a, vu b) { EACH64(r, a.u[i] ^ b.u[i]); }
 VEC void v_u64_store(uint64_t *p, vu a) { memcpy(p, a.u, sizeof a.u); }
 
+typedef struct { uint32_t i[VL]; } vi;
+
+#define EACH32(r, value) vi r; for (int i = 0; i < VL; i++) r.i[i] = (value); return r
+VEC vi vi_load(const void *p)
+{
+    vi r;
+    memcpy(r.i, p, sizeof r.i);
+    return r;
+}
+VEC vi vi_set(uint32_t a) { EACH32(r, a); }
+VEC vi vi_words(const void *p)
+{
+    uint32_t word[2];
+    memcpy(word, p, sizeof word);
+    EACH32(r, word[i / 8]);
+}
+VEC vi vi_bytes(const void *p) { EACH32(r, (uint32_t)((const int8_t *)p)[i]); }
+VEC vi vi_and(vi a, vi b) { EACH32(r, a.i[i] & b.i[i]); }
+VEC vi vi_or(vi a, vi b) { EACH32(r, a.i[i] | b.i[i]); }
+VEC vi vi_add(vi a, vi b) { EACH32(r, a.i[i] + b.i[i]); }
+VEC vi vi_shift_up(vi a, int n) { EACH32(r, a.i[i] << n); }
+VEC vi vi_shift_down(vi a, int n) { EACH32(r, a.i[i] >> n); }
+VEC vi vi_shift_each(vi a, vi n) { EACH32(r, a.i[i] >> n.i[i]); }
+VEC vi vi_if_less(vf a, vf b, vi yes) { EACH32(r, a.f[i] < b.f[i] ? yes.i[i] : 0); }
+VEC vi vi_of_bits(vf a)
+{
+    vi r;
+    memcpy(r.i, a.f, sizeof r.i);
+    return r;
+}
+VEC vi vi_nearest(vf a) { EACH32(r, (uint32_t)(int32_t)rintf(a.f[i])); }
+VEC vf v_of_int(vi a) { EACH(r, (float)(int32_t)a.i[i]); }
+VEC vf v_lookup(const vf table[16 / VL], vi index) { EACH(r, table[0].f[index.i[i] & 15]); }
+VEC vf v_round_f16(vf a) { EACH(r, f16_to_f32(f32_to_f16(a.f[i]))); }
+VEC void v_store_f16(void *p, vf a) { dtype_from_f32(p, DTYPE_F16, a.f, VL); }
+VEC void v_store_bf16(void *p, vf a) { dtype_from_f32(p, DTYPE_BF16, a.f, VL); }
+VEC void vi_store_bytes(void *p, vi a)
+{
+    for (int i = 0; i < VL; i++)
+        ((uint8_t *)p)[i] = (uint8_t)a.i[i];
+}
+VEC void vi_store_nibbles(void *p, vi a)
+{
+    for (int i = 0; i < VL / 2; i++)
+        ((uint8_t *)p)[i] = (uint8_t)(a.i[2 * i] << 4 | a.i[2 * i + 1]);
+}
+
 #endif

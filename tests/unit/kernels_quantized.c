@@ -1,5 +1,9 @@
-/* Quantized weights: encoders against bitsandbytes' bytes and the fast levels against the specification. */
-#include "tests/unit/kernels_check.h"
+/* Quantized weights: encoders against bitsandbytes' bytes; values, encoders and products of the fast levels against the specification, bits
+ * that must not move, and no byte read behind the end of an array. */
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "tests/unit/matmul_check.h"
 
 /* The numbers of tests/golden/make_quantize.py. */
 static float *golden_values(int64_t n)
@@ -96,11 +100,304 @@ static void test_int8_values(const char *name, const struct kernels *k)
     ok(!memcmp(codes, want, sizeof want) && scales[0] == 127 && scales[1] == 0 && isnan(scales[2]), "%s: int8 of three rows", name);
 }
 
+/* ---- weights ---- */
+
+/* n bytes that end where memory ends: a read behind them is fatal. */
+struct guarded {
+    void *map, *data;
+    size_t pages;
+};
+
+static struct guarded guarded_new(int64_t n, uint64_t stream)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), pages = ((size_t)n / page + 2) * page;
+    struct guarded g = {mmap(NULL, pages, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), NULL, pages};
+    struct rng r = {11, stream};
+    g.data = (char *)g.map + pages - page - n;
+    for (int64_t i = 0; i < n; i++)
+        ((uint8_t *)g.data)[i] = (uint8_t)(rng_uniform(&r, (uint64_t)i) * 256);
+    mprotect((char *)g.map + pages - page, page, PROT_NONE);
+    return g;
+}
+
+/* Scales: some of them 0, negative ones where `signs`. */
+static struct guarded guarded_floats(int64_t n, enum dtype type, bool signs, uint64_t stream)
+{
+    struct guarded g = guarded_new(n * (int64_t)dtype_size(type), stream);
+    float *x = block_new(n, stream);
+    for (int64_t i = 0; i < n; i++)
+        x[i] = i % 13 == 5 ? 0 : signs ? x[i] : fabsf(x[i]);
+    dtype_from_f32(g.data, type, x, (size_t)n);
+    block_free(x);
+    return g;
+}
+
+enum { CODES, SCALES, NESTED, MAP, ZEROS, GROUPS, ARRAYS };
+
+struct weight {
+    struct quantized q;
+    struct guarded array[ARRAYS];
+    char name[100];
+};
+
+struct shape { /* of a weight */
+    enum quantized_kind kind;
+    int bits;
+    int64_t out, in, group;
+    enum dtype value_type, scale_type; /* scale_type U8: nested */
+    enum quantized_zeros zeros;
+    int order; /* of groups: 0 none is given, 1 side by side, 2 mixed */
+};
+
+static void weight_words(struct weight *w, const struct shape *s)
+{
+    int64_t groups = (s->in + s->group - 1) / s->group;
+    w->array[CODES] = guarded_new(s->in * s->out * s->bits / 8, 1);
+    w->array[SCALES] = guarded_floats(groups * s->out, s->scale_type, true, 2);
+    w->array[ZEROS] = guarded_new(groups * s->out * s->bits / 8, 3);
+    if (!s->order)
+        return;
+    w->array[GROUPS] = guarded_new(s->in * 4, 4);
+    for (int64_t i = 0; i < s->in; i++) {
+        int32_t g = (int32_t)(s->order == 1 ? i / s->group : i * 7 % groups);
+        memcpy((char *)w->array[GROUPS].data + i * 4, &g, 4);
+    }
+}
+
+static void weight_blocks(struct weight *w, const struct shape *s)
+{
+    int64_t n = s->out * s->in, blocks = (n + s->group - 1) / s->group;
+    w->array[CODES] = guarded_new((n + 1) / 2, 1);
+    w->array[SCALES] = s->scale_type == DTYPE_U8 ? guarded_new(blocks, 2) : guarded_floats(blocks, DTYPE_F32, false, 2);
+    w->array[NESTED] = guarded_floats((blocks + QUANTIZED_NESTED_BLOCK - 1) / QUANTIZED_NESTED_BLOCK, DTYPE_F32, false, 3);
+    w->array[MAP] = guarded_floats(256, DTYPE_F32, true, 4);
+}
+
+static struct weight weight_new(const struct shape *s)
+{
+    struct weight w = {0};
+    if (s->kind == QUANTIZED_INT8) {
+        w.array[CODES] = guarded_new(s->out * s->in, 1);
+        w.array[SCALES] = guarded_floats(s->out, DTYPE_F32, false, 2);
+    } else if (s->kind == QUANTIZED_NF4 || s->kind == QUANTIZED_FP4) {
+        weight_blocks(&w, s);
+    } else {
+        weight_words(&w, s);
+    }
+    w.q = (struct quantized){s->kind, s->bits, s->out, s->in, s->group, s->value_type, w.array[CODES].data, w.array[SCALES].data, s->scale_type,
+                             w.array[NESTED].data, w.array[MAP].data, 0.75f, w.array[ZEROS].data, s->zeros, w.array[GROUPS].data};
+    snprintf(w.name, sizeof w.name, "kind %d, %d bits, %dx%d, groups of %d in order %d, zeros %d, values %s, scales %s", s->kind, s->bits,
+             (int)s->out, (int)s->in, (int)s->group, s->order, s->zeros, dtype_name(s->value_type), dtype_name(s->scale_type));
+    return w;
+}
+
+static void weight_free(struct weight *w)
+{
+    for (int i = 0; i < ARRAYS; i++)
+        if (w->array[i].map)
+            munmap(w->array[i].map, w->array[i].pages);
+}
+
+#define F DTYPE_F32
+#define H DTYPE_F16
+#define B DTYPE_BF16
+static const struct shape SHAPES[] = {
+    {QUANTIZED_INT8, 8, 70, 97, 0, F, F, 0, 0},
+    {QUANTIZED_NF4, 4, 40, 128, 64, B, F, 0, 0},
+    {QUANTIZED_NF4, 4, 33, 100, 64, H, DTYPE_U8, 0, 0},
+    {QUANTIZED_NF4, 4, 25, 192, 128, H, F, 0, 0},
+    {QUANTIZED_FP4, 4, 24, 2112, 64, F, DTYPE_U8, 0, 0},
+    {QUANTIZED_NF4, 4, 21, 45, 32, F, F, 0, 0},
+    {QUANTIZED_FP4, 4, 19, 333, 128, B, DTYPE_U8, 0, 0},
+    {QUANTIZED_FP4, 4, 7, 700, 4096, F, DTYPE_U8, 0, 0},
+    {QUANTIZED_NF4, 4, 3, 77, 10, H, F, 0, 0},
+    {QUANTIZED_GPTQ, 4, 128, 256, 128, F, H, QUANTIZED_ZEROS_LESS_ONE, 0},
+    {QUANTIZED_GPTQ, 4, 192, 160, 32, F, B, QUANTIZED_ZEROS_WORD_LESS_ONE, 1},
+    {QUANTIZED_GPTQ, 4, 72, 160, 32, F, F, QUANTIZED_ZEROS_PLAIN, 2},
+    {QUANTIZED_GPTQ, 4, 64, 352, 352, F, H, QUANTIZED_ZEROS_PLAIN, 0},
+    {QUANTIZED_GPTQ, 4, 64, 40, 4, F, H, QUANTIZED_ZEROS_PLAIN, 0},
+    {QUANTIZED_GPTQ, 3, 96, 192, 64, F, H, QUANTIZED_ZEROS_LESS_ONE, 1},
+    {QUANTIZED_GPTQ, 3, 64, 96, 96, F, F, QUANTIZED_ZEROS_PLAIN, 2},
+    {QUANTIZED_GPTQ, 2, 80, 80, 16, F, H, QUANTIZED_ZEROS_WORD_LESS_ONE, 0},
+    {QUANTIZED_GPTQ, 2, 128, 64, 32, F, B, QUANTIZED_ZEROS_LESS_ONE, 1},
+    {QUANTIZED_GPTQ, 8, 68, 76, 32, F, H, QUANTIZED_ZEROS_LESS_ONE, 2},
+    {QUANTIZED_GPTQ, 8, 64, 2112, 128, F, H, QUANTIZED_ZEROS_WORD_LESS_ONE, 0},
+    {QUANTIZED_AWQ, 4, 128, 96, 32, F, H, 0, 0},
+    {QUANTIZED_AWQ, 4, 72, 70, 70, F, B, 0, 0},
+    {QUANTIZED_AWQ, 4, 320, 2100, 100, F, F, 0, 0},
+};
+#undef F
+#undef H
+#undef B
+#define N_SHAPES ((int)(sizeof SHAPES / sizeof *SHAPES))
+
+/* ---- values ---- */
+
+/* The part that begins at (row, col), in every type, with another row's length. */
+static bool part_equal(const struct level *l, const struct weight *w, int64_t row, int64_t rows, int64_t col, int64_t cols)
+{
+    static const enum dtype types[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16};
+    bool same = true;
+    for (int t = 0; t < 3; t++) {
+        int64_t ld = cols + t, n = rows * ld;
+        float *want = block_new(n, 5), *got = block_copy(want, n);
+        spec.dequantize(want, types[t], ld, &w->q, row, rows, col, cols);
+        l->k.dequantize(got, types[t], ld, &w->q, row, rows, col, cols);
+        same = same && !memcmp(want - MARGIN, got - MARGIN, (size_t)(n + 2 * MARGIN) * sizeof *got);
+        block_free(want), block_free(got);
+    }
+    return same;
+}
+
+static void test_values(const struct level *l)
+{
+    for (int i = 0; i < N_SHAPES; i++) {
+        struct weight w = weight_new(&SHAPES[i]);
+        int64_t out = w.q.out, in = w.q.in;
+        bool same = true;
+        for (int threads = 1; threads <= 2; threads++) {
+            omp_set_num_threads(threads);
+            same = same && part_equal(l, &w, 0, out, 0, in) && part_equal(l, &w, 1, out - 1, in / 2, in - in / 2) &&
+                   part_equal(l, &w, out / 3, out - out / 3 - 1, 3, in - 4) && part_equal(l, &w, out - 1, 1, in - 1, 1) &&
+                   part_equal(l, &w, 2, 1, 0, in);
+        }
+        omp_set_num_threads(1);
+        ok(same, "%s: values, %s", l->name, w.name);
+        weight_free(&w);
+    }
+}
+
+/* ---- encoders ---- */
+
+static void test_encoders(const struct level *l)
+{
+    static const int64_t blocks[] = {32, 64, 48, 256, 4096, 10};
+    int bad = 0;
+    for (int i = 0; i < 18; i++) {
+        int64_t n = 9001 + i, block = blocks[i % 6], rows = 1 + i, cols = n / rows, n_absmax = (n + block - 1) / block;
+        enum dtype type = (enum dtype)(i / 6);
+        enum quantized_kind kind = i % 4 < 2 ? QUANTIZED_NF4 : QUANTIZED_FP4;
+        struct guarded w = guarded_floats(n, type, true, (uint64_t)i);
+        if (i % 3 == 0)
+            dtype_from_f32((char *)w.data + 5000 * (int64_t)dtype_size(type), type, &(float){INFINITY}, 1);
+        uint8_t *codes = mem_zalloc((size_t)(2 * n), 1);
+        float *scales = mem_zalloc((size_t)(2 * n), sizeof *scales);
+        spec.quantize_4bit(codes, scales, kind, block, w.data, type, n);
+        l->k.quantize_4bit(codes + n, scales + n, kind, block, w.data, type, n);
+        bad += memcmp(codes, codes + n, (size_t)n) != 0 || memcmp(scales, scales + n, (size_t)n_absmax * sizeof *scales) != 0;
+        spec.quantize_rows_int8((int8_t *)codes, scales, w.data, type, rows, cols);
+        l->k.quantize_rows_int8((int8_t *)codes + n, scales + n, w.data, type, rows, cols);
+        bad += memcmp(codes, codes + n, (size_t)n) != 0 || memcmp(scales, scales + n, (size_t)rows * sizeof *scales) != 0;
+        free(codes), free(scales), munmap(w.map, w.pages);
+    }
+    ok(bad == 0, "%s: encoders give the bytes of the specification", l->name);
+}
+
+/* ---- products ---- */
+
+/* y = x W^T, or dx = dy W. Sums of codes leave W as it is where products are of bf16: x is of such numbers, and the truth that of f32. */
+static bool agrees(const struct level *l, const struct weight *w, int64_t rows, bool back, bool round)
+{
+    const struct quantized *q = &w->q;
+    int64_t n = back ? q->in : q->out, k = back ? q->out : q->in, ldc = n + 3, count = rows * ldc;
+    bool sums = rows <= MATMUL_FEW_ROWS && !back && q->kind != QUANTIZED_NF4 && q->kind != QUANTIZED_FP4;
+    struct factor a = factor_new(rows, k, ROWS, round ? DTYPE_BF16 : DTYPE_F32, 1);
+    float *dense_w = mem_array(NULL, (size_t)(q->out * q->in), sizeof *dense_w), *c0 = block_new(count, 3);
+    float *naive = block_copy(c0, count), *fast = block_copy(c0, count);
+    double *truth = mem_array(NULL, (size_t)count, sizeof *truth);
+    struct matmul m = {rows, n, k, a.mat, {dense_w, DTYPE_F32, back ? q->in : 1, back ? 1 : q->in}, naive, ldc, 0.5f, (float)(rows % 2), round && !sums};
+    char what[200];
+    snprintf(what, sizeof what, "%s: %d rows, back %d, round %d, %s", l->name, (int)rows, back, round, w->name);
+    spec.dequantize(dense_w, DTYPE_F32, q->in, q, 0, q->out, 0, q->in);
+    truth_of(&m, c0, truth);
+    spec.matmul(&m, 1);
+    m.b.data = NULL, m.b.quantized = q, m.c = fast, m.round_bf16 = round;
+    l->k.matmul(&m, 1);
+    bool good = as_good(fast, naive, truth, count, what) && block_margins_kept(fast, count);
+    free(a.memory), free(dense_w), block_free(c0), block_free(naive), block_free(fast), free(truth);
+    return good;
+}
+
+static void test_products(const struct level *l)
+{
+    static const int64_t rows[] = {1, 2, 3, 7, 16, 17, 60};
+    for (int i = 0; i < N_SHAPES; i++) {
+        struct weight w = weight_new(&SHAPES[i]);
+        int bad = 0;
+        for (int r = 0; r < 7; r++)
+            bad += !agrees(l, &w, rows[r], false, false) + !agrees(l, &w, rows[r], true, false) + !agrees(l, &w, rows[r], r % 2, true);
+        ok(bad == 0, "%s: products, %s", l->name, w.name);
+        weight_free(&w);
+    }
+}
+
+struct team_args {
+    const struct kernels *k;
+    const struct matmul *list;
+};
+
+static void team_body(void *arg)
+{
+    const struct team_args *t = arg;
+    t->k->matmul(t->list, 2);
+    t->k->matmul(t->list + 2, 1);
+}
+
+/* Any thread count, any company of rows, in a team or not. */
+static void test_product_bits(const struct level *l, const struct shape *s)
+{
+    struct weight w = weight_new(s);
+    const struct quantized *q = &w.q;
+    int64_t rows = 40, count = rows * q->out;
+    struct factor a = factor_new(rows, q->in, ROWS, DTYPE_F32, 1);
+    float *c = block_new(count, 2), *again = block_new(count, 3);
+    struct matmul m = {rows, q->out, q->in, a.mat, {NULL, DTYPE_F32, 1, q->in, q}, c, q->out, 1, 0, false};
+    bool same = true;
+    l->k.matmul(&m, 1);
+    for (int threads = 2; threads <= 3; threads++) {
+        omp_set_num_threads(threads);
+        m.c = again;
+        l->k.matmul(&m, 1);
+        same = same && !memcmp(c, again, (size_t)count * sizeof *c);
+    }
+    m.c = c, m.m = 16;
+    omp_set_num_threads(1);
+    l->k.matmul(&m, 1);
+    for (int64_t n = 1; n <= 16; n += 3)
+        same = same && rows_equal(l, &m, 0, n) && rows_equal(l, &m, 16 - n, n);
+    for (int threads = 1; threads <= 3; threads++) {
+        struct matmul list[3] = {m, m, m};
+        list[0].m = 3, list[1].m = 3, list[2].m = 10;
+        for (int i = 0; i < 3; i++) {
+            int64_t row = i == 0 ? 0 : i == 1 ? 3 : 6;
+            list[i].a.data = (const char *)m.a.data + row * m.a.row_stride * 4;
+            list[i].c = again + row * m.ldc;
+        }
+        omp_set_num_threads(threads);
+        l->k.team(team_body, &(struct team_args){&l->k, list});
+        same = same && !memcmp(c, again, (size_t)(16 * q->out) * sizeof *c);
+    }
+    omp_set_num_threads(1);
+    ok(same, "%s: same bits for any threads, rows and team, %s", l->name, w.name);
+    free(a.memory), block_free(c), block_free(again), weight_free(&w);
+}
+
 int main(void)
 {
     levels_open();
     test_golden("specification", &spec);
     test_4bit_values("specification", &spec);
     test_int8_values("specification", &spec);
+    for (int i = 0; i < n_levels; i++) {
+        const struct level *l = &levels[i];
+        test_golden(l->name, &l->k);
+        test_4bit_values(l->name, &l->k);
+        test_int8_values(l->name, &l->k);
+        test_encoders(l);
+        test_values(l);
+        test_products(l);
+        for (int j = 0; j < N_SHAPES; j++)
+            test_product_bits(l, &SHAPES[j]);
+    }
     return tap_end();
 }

@@ -78,7 +78,7 @@ static bool product_agrees(const struct level *l, struct matmul m)
 }
 
 /* Sums of these parts of the depth (F32 factors): right, and the same bits in one call and part by part. */
-static void check_cuts(const struct level *l, int64_t rows, int64_t cols, enum lay b_lay, bool round_bf16, const int64_t *cuts, int n_cuts)
+__attribute__((unused)) static void check_cuts(const struct level *l, int64_t rows, int64_t cols, enum lay b_lay, bool round_bf16, const int64_t *cuts, int n_cuts)
 {
     int64_t depth = cuts[n_cuts];
     struct factor a = factor_new(rows, depth, COLUMNS, DTYPE_F32, 1), b = factor_new(depth, cols, b_lay, DTYPE_F32, 2);
@@ -115,7 +115,7 @@ static bool rows_equal(const struct level *l, const struct matmul *whole, int64_
 }
 
 /* The bits of a product do not depend on the threads, nor those of a row on the other rows, many or few; step: of the row counts tried. */
-static void check_bits(const struct level *l, struct matmul m, enum lay b_lay, int step)
+__attribute__((unused)) static void check_bits(const struct level *l, struct matmul m, enum lay b_lay, int step)
 {
     struct factor a = factor_new(m.m, m.k, ROWS, DTYPE_F32, 1), b = factor_new(m.k, m.n, b_lay, m.b.type, 2);
     int64_t count = m.m * m.n, rows = m.m;
@@ -145,7 +145,7 @@ static void check_bits(const struct level *l, struct matmul m, enum lay b_lay, i
 }
 
 /* Products side by side, each a sum of terms, have the bits of the terms one after another. Depths are shared, or not. */
-static void check_terms(const struct level *l, int64_t rows, bool same_depths, bool round)
+__attribute__((unused)) static void check_terms(const struct level *l, int64_t rows, bool same_depths, bool round)
 {
     enum { N = 3, TERMS = 3 };
     static const int64_t cols[N] = {33, 16, 130}, depths[1 + TERMS] = {300, 16, 0, 700};
