@@ -25,7 +25,7 @@ extract() {
 }
 
 lacks() { # a program or file that this block needs and that is not there
-    for name in fmt-chat tok-encode tok-decode tok-train lora-train full-train dpo-train adapter-merge gen eval-loss ckpt-info; do
+    for name in fmt-chat tok-encode tok-decode tok-train lora-train full-train dpo-train adapter-merge gen eval-loss ckpt-info quantize; do
         if grep -qE "(^|[ |;(])$name " "$1" && ! has_tool "$name"; then echo "$name"; return; fi
     done
     for name in train.tok eval.tok adapter merged chat.jsonl; do
