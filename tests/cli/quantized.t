@@ -1,5 +1,5 @@
 #!/bin/sh
-# Quantized model folders as bitsandbytes and GPTQModel save them: every program that takes a model, and damage of every kind.
+# Quantized model folders as bitsandbytes, GPTQModel and AutoAWQ save them: every program that takes a model, and damage of every kind.
 . "${0%/*}/lib.sh"
 . "$ROOT/tests/cli/train.sh"
 for t in ckpt-info eval-loss gen lora-train full-train; do
@@ -45,7 +45,7 @@ tokenizer >tokenizer.json
 fixture bnb-nf4
 make-tokens -q -m m --vocab 43 -o test.tok
 
-for name in bnb-nf4 bnb-nf4-f16 bnb-fp4 bnb-int8 gptq-4-g32 gptq-4-g32-order gptq-3 gptq-2 gptq-8-v2 awq-4-g32; do
+for name in bnb-nf4 bnb-nf4-f16 bnb-fp4 bnb-int8 gptq-4-g32 gptq-4-g32-order gptq-3 gptq-2 gptq-8-v2 awq-4-g32 awq-autoawq; do
     fixture $name
     run ckpt-info m
     is_status 0 "$name: ckpt-info"
@@ -94,6 +94,25 @@ mkdir init && cp m/config.json m/tokenizer.json init/
 run full-train -q -j 1 -m init --init -o fresh --steps 1 test.tok
 is_status 1 '--init from a quantized configuration: refused'
 has err 'quantization_config (gptq), expected that of a plain model' '--init: says why'
+
+# Our bytes and bitsandbytes': the fixtures hold the weights that make-model gives.
+same_tensors() { # FIXTURE LAYERS quantize's OPTIONS...
+    fixture "$1"
+    rm -rf plain ours
+    make-model -q -t bf16 --layers "$2" --hidden 60 --ffn 300 --heads 6 --kv-heads 2 --head-dim 10 --vocab 43 -o plain
+    shift 2
+    ok "quantize $*" quantize -q -m plain -o ours "$@"
+    for dir in m ours; do
+        edit-tensors $dir/model.safetensors copy lm_head.weight again # the same metadata
+    done
+    ok "quantize $*: the bytes of bitsandbytes" cmp m/model.safetensors ours/model.safetensors
+}
+if has_tool quantize; then
+    same_tensors bnb-nf4 2 --method nf4 --double-quant
+    same_tensors bnb-int8 1 --method int8
+else
+    skip 'no quantize' 4
+fi
 
 # The words of other writers.
 fixture awq-4-g32

@@ -5,16 +5,21 @@ Writes DIR/NAME/, a model folder as the peer saves it, and DIR/NAME.safetensors,
     ids, start     samples, as in make_models.py
     logits         (rows, vocab) of a model in float64 whose linear layers hold the peer's own dequantized values
     and in the metadata, for every quantized module, SHA-256 of its dequantized values (f32, (out, in); negative zeros made positive).
-Needs torch, transformers 5.23, bitsandbytes 0.50 and gptqmodel 7.7 on a CPU; see the comments at MODELS for how each is made. The models
-are random: make_models.py's formula gives the weights. GPTQModel's own search is not reproduced bit for bit by other versions, so
-the folders are kept as they came out.
+Needs torch, transformers 5.23, bitsandbytes 0.50.2, gptqmodel 7.7.0 and autoawq 0.2.9 (without its dependencies) on a CPU. The models
+are random: make_models.py's formula gives the weights, so that tests/tools/make-model makes the same ones and quantize's bytes can be
+compared with bitsandbytes'. GPTQModel's search is not reproduced bit for bit by other versions: the folders are kept as they came out.
 """
 import hashlib
+import importlib.util
 import json
 import os
 import shutil
 import sys
 import tempfile
+import types
+
+os.environ.setdefault("GPTQMODEL_CPU_WORKERS", "2")
+os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
 
 import numpy as np
 import torch
@@ -35,7 +40,7 @@ MODELS = {
     "bnb-nf4-f16": (BLOCKS, torch.float16, {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_quant_storage": torch.bfloat16,
                                             "llm_int8_skip_modules": ["down_proj"]}),
     "bnb-fp4": ({**BLOCKS, "tie_word_embeddings": True, "attention_bias": True}, torch.float32, {"load_in_4bit": True, "bnb_4bit_quant_type": "fp4"}),
-    "bnb-int8": (BLOCKS, torch.bfloat16, {"load_in_8bit": True}),
+    "bnb-int8": ({**BLOCKS, "num_hidden_layers": 1}, torch.bfloat16, {"load_in_8bit": True}),
     "gptq-4-g32": (WORDS, torch.float16, {"bits": 4, "group_size": 32, "desc_act": False, "sym": True}),
     "gptq-4-g32-order": ({**WORDS, "attention_bias": True}, torch.bfloat16, {"bits": 4, "group_size": 32, "desc_act": True, "sym": False}),
     "gptq-3": (WORDS, torch.float16, {"bits": 3, "group_size": 32, "desc_act": False, "sym": True}),
@@ -43,6 +48,7 @@ MODELS = {
     "gptq-8-v2": ({**WORDS, "num_hidden_layers": 1}, torch.float16, {"bits": 8, "group_size": -1, "desc_act": False, "act_group_aware": False,
                                                                             "sym": False, "format": "gptq_v2"}),
     "awq-4-g32": ({**WORDS, "intermediate_size": 192, "num_key_value_heads": 4}, torch.bfloat16, {"bits": 4, "group_size": 32, "method": "awq", "format": "gemm"}),
+    "awq-autoawq": ({**WORDS, "num_hidden_layers": 1}, torch.float16, {"group_size": 32}),
 }
 
 
@@ -110,16 +116,55 @@ def quantize_gptqmodel(plain, to, how, vocab):
     model.save(to)
 
 
+def import_autoawq():
+    """Its modules without its package's __init__, which no longer loads beside transformers 5."""
+    package = types.ModuleType("awq")
+    package.__path__ = list(importlib.util.find_spec("awq").submodule_search_locations)
+    sys.modules["awq"] = package
+    from awq.modules.linear.gemm import WQLinear_GEMM
+    from awq.utils.packing_utils import dequantize_gemm
+    return WQLinear_GEMM, dequantize_gemm
+
+
+@torch.no_grad()
+def quantize_autoawq(plain, to, group):
+    """AutoAWQ's module packs what its formula for scales and zeros (pseudo_quantize_tensor) gives, without a search; saved as its
+    save_quantized does."""
+    linear, dequantize = import_autoawq()
+    model = AutoModelForCausalLM.from_pretrained(plain, dtype=torch.float16)
+    found = {}
+    for layer, name in [(parent, n) for parent in model.model.layers.modules() for n, m in parent.named_children() if isinstance(m, torch.nn.Linear)]:
+        m = getattr(layer, name)
+        w = m.weight.reshape(-1, group)
+        low, high = w.amin(1, keepdim=True), w.amax(1, keepdim=True)
+        scales = (high - low).clamp(min=1e-5) / 15
+        zeros = (-torch.round(low / scales)).clamp(0, 15)
+        w = (torch.clamp(torch.round(w / scales) + zeros, 0, 15) - zeros) * scales
+        m.weight.copy_(w.reshape(m.weight.shape))
+        rows = m.weight.shape[0]
+        packed = linear.from_linear(m, 4, group, scales=scales.view(rows, -1).t().contiguous(), zeros=zeros.view(rows, -1).t().contiguous())
+        setattr(layer, name, packed)
+    for name, m in model.named_modules():
+        if isinstance(m, linear):
+            found[name] = dequantize(m.qweight, m.qzeros, m.scales.float(), 4, group).t().contiguous()
+    os.makedirs(to)
+    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, os.path.join(to, "model.safetensors"), metadata={"format": "pt"})
+    settings = {"quant_method": "awq", "zero_point": True, "group_size": group, "bits": 4, "version": "gemm", "modules_to_not_convert": None}
+    with open(os.path.join(plain, "config.json")) as f:
+        saved = json.load(f)
+    with open(os.path.join(to, "config.json"), "w") as f:
+        json.dump({**saved, "quantization_config": settings}, f, indent=2, sort_keys=True)
+    return found
+
+
 @torch.no_grad()
 def reference(config, folder, weights, name):
     """A float64 model of what the folder stores, and of the dequantized weights in place of what is quantized."""
     state = {}
     with safe_open(os.path.join(folder, "model.safetensors"), "pt") as f:
         for key in f.keys():
-            module = key.rsplit(".", 1)[0]
             if not any(key.startswith(m + ".") and key != m + ".bias" for m in weights):
                 state[key] = f.get_tensor(key).double()
-            assert module
     state.update({m + ".weight": w.double() for m, w in weights.items()})
     model = AutoModelForCausalLM.from_config(LlamaConfig(**config), attn_implementation="eager", dtype=torch.float64)
     missing, extra = model.load_state_dict(state, strict=False)
@@ -144,6 +189,8 @@ def make(name, out):
         if name.startswith("bnb"):
             quantize_bitsandbytes(plain, folder, dtype, how)
             weights = dequantize_bitsandbytes(folder)
+        elif name == "awq-autoawq":
+            weights = quantize_autoawq(plain, folder, how["group_size"])
         else:
             quantize_gptqmodel(plain, folder, how, config["vocab_size"])
             weights = dequantize_gptqmodel(folder, "awq" if name.startswith("awq") else "gptq")

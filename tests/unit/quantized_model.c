@@ -1,4 +1,4 @@
-/* Model folders that bitsandbytes and GPTQModel have quantized: tests/golden/quantized/, made by tests/golden/make_quantized.py. */
+/* Model folders that bitsandbytes, GPTQModel and AutoAWQ have quantized: tests/golden/quantized/, made by tests/golden/make_quantized.py. */
 #include <jansson.h>
 
 #include "base/sha256.h"
@@ -12,9 +12,9 @@ static const struct fixture {
     enum quantized_kind kind;
     int bits, modules;
 } FIXTURES[] = {
-    {"bnb-nf4", QUANTIZED_NF4, 4, 14}, {"bnb-nf4-f16", QUANTIZED_NF4, 4, 13}, {"bnb-fp4", QUANTIZED_FP4, 4, 14}, {"bnb-int8", QUANTIZED_INT8, 8, 14},
+    {"bnb-nf4", QUANTIZED_NF4, 4, 14}, {"bnb-nf4-f16", QUANTIZED_NF4, 4, 13}, {"bnb-fp4", QUANTIZED_FP4, 4, 14}, {"bnb-int8", QUANTIZED_INT8, 8, 7},
     {"gptq-4-g32", QUANTIZED_GPTQ, 4, 14}, {"gptq-4-g32-order", QUANTIZED_GPTQ, 4, 14}, {"gptq-3", QUANTIZED_GPTQ, 3, 14},
-    {"gptq-2", QUANTIZED_GPTQ, 2, 7}, {"gptq-8-v2", QUANTIZED_GPTQ, 8, 7}, {"awq-4-g32", QUANTIZED_AWQ, 4, 14},
+    {"gptq-2", QUANTIZED_GPTQ, 2, 7}, {"gptq-8-v2", QUANTIZED_GPTQ, 8, 7}, {"awq-4-g32", QUANTIZED_AWQ, 4, 14}, {"awq-autoawq", QUANTIZED_AWQ, 4, 7},
 };
 
 struct check {
