@@ -79,7 +79,7 @@ static int64_t min_of(int64_t a, int64_t b)
 /* The block on the diagonal becomes its R. */
 static int factor_diagonal(const struct panel *p)
 {
-    double *h = p->h;
+    double *h = p->h, held[BLOCK];
     int64_t n = p->n;
     for (int64_t j = p->e - 1; j >= p->s; j--) {
         double d = h[j * n + j];
@@ -90,25 +90,31 @@ static int factor_diagonal(const struct panel *p)
         for (int64_t i = p->s; i < j; i++)
             h[i * n + j] /= d;
         for (int64_t i = p->s; i < j; i++)
+            held[i - p->s] = h[i * n + j];
+        for (int64_t i = p->s; i < j; i++)
+#pragma omp simd
             for (int64_t c = i; c < j; c++)
-                h[i * n + c] -= h[i * n + j] * h[c * n + j];
+                h[i * n + c] -= h[i * n + j] * held[c - p->s];
     }
     return 0;
 }
 
-/* Rows above the block: P R_block^T = H. */
+/* Rows above the block: P R_block^T = H. `packed` holds the block transposed. */
 static void factor_above(const struct panel *p)
 {
-    int64_t n = p->n;
+    int64_t n = p->n, width = p->e - p->s;
+    for (int64_t j = 0; j < width; j++)
+        for (int64_t c = 0; c <= j; c++)
+            p->packed[j * BLOCK + c] = p->h[(p->s + c) * n + p->s + j];
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < p->s; i++) {
-        double *x = p->h + i * n;
-        for (int64_t j = p->e - 1; j >= p->s; j--) {
-            const double *r = p->h + j * n;
-            double sum = x[j];
-            for (int64_t c = j + 1; c < p->e; c++)
-                sum -= x[c] * r[c];
-            x[j] = sum / r[j];
+        double *x = p->h + i * n + p->s;
+        for (int64_t j = width - 1; j >= 0; j--) {
+            const double *r = p->packed + j * BLOCK;
+            x[j] /= r[j];
+#pragma omp simd
+            for (int64_t c = 0; c < j; c++)
+                x[c] -= x[j] * r[c];
         }
     }
 }
@@ -163,13 +169,18 @@ static void pack_product(const struct panel *p)
 {
     int64_t width = p->e - p->s, n = p->n;
 #pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < p->s; i++)
-        for (int64_t j = 0; j < (width + COLS - 1) / COLS * COLS; j++) {
-            double sum = 0;
-            for (int64_t c = 0; c <= j && j < width; c++)
-                sum += p->h[i * n + p->s + c] * p->h[(p->s + c) * n + p->s + j];
-            p->packed[(j / COLS * p->s + i) * COLS + j % COLS] = sum;
+    for (int64_t i = 0; i < p->s; i++) {
+        double sum[BLOCK] = {0};
+        for (int64_t c = 0; c < width; c++) {
+            const double *u = p->h + (p->s + c) * n + p->s;
+            double x = p->h[i * n + p->s + c];
+#pragma omp simd
+            for (int64_t j = c; j < width; j++)
+                sum[j] += x * u[j];
         }
+        for (int64_t j = 0; j < (width + COLS - 1) / COLS * COLS; j++)
+            p->packed[(j / COLS * p->s + i) * COLS + j % COLS] = sum[j];
+    }
 }
 
 /* U above the block = - U (left of it) times what is packed. */
@@ -221,7 +232,7 @@ static void invert(struct panel *p)
 int cholesky_inverse_factor(double *h, int64_t n)
 {
     struct panel p = {h, n, .tile = choose_tile()};
-    p.packed = mem_array(NULL, (size_t)(n + COLS) * BLOCK, sizeof *p.packed);
+    p.packed = mem_array(NULL, (size_t)(n + BLOCK) * BLOCK, sizeof *p.packed);
     int rc = factor(&p);
     if (!rc)
         invert(&p);

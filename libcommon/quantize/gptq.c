@@ -63,6 +63,7 @@ static void round_block_row(const struct solving *s, int64_t r)
         float value = grid_value(s->g, f->group[c], r, code), e = (w[c] - value) / u[c];
         s->g->codes[r * s->n + f->column[c]] = code;
         err[c - s->s] = e;
+#pragma omp simd
         for (int64_t j = c + 1; j < s->e; j++)
             w[j] -= e * u[j];
         w[c] = value;
@@ -132,6 +133,7 @@ static void measure(const struct solving *s, const struct kernels *k, float *d, 
     int64_t out = s->g->out, count = out * s->n;
     r->energy = hessian_energy(k, s->f->u, s->f->diagonal, d, out, s->n);
     r->weight_energy = k->sum_squares(d, count);
+#pragma omp parallel for simd schedule(static)
     for (int64_t i = 0; i < count; i++)
         d[i] -= s->w[i];
     r->error = hessian_energy(k, s->f->u, s->f->diagonal, d, out, s->n);

@@ -40,6 +40,7 @@ static void gather(struct hessian *h, const struct matmul *list, int count, int6
         int64_t from = h->n - m->n;
         const float *sum = m->c + (i - from) * m->ldc - from;
         double *to = h->at + i * h->n;
+#pragma omp simd
         for (int64_t j = i; j < h->n; j++)
             to[j] += (double)sum[j];
     }
