@@ -6,6 +6,7 @@
 #   make demo          the whole road on the embedded base model, or on MODEL=dir DATA=file.json
 #   make demo-dpo      preferences: the style of answers before and after, on the embedded base model
 #   make bench         costs of the main work, beside the peers that are installed
+#   make bench-quality perplexity of each way to quantize, and of the peers' folders
 #   make deps          install the Debian packages that the build and the tests need (deps-optional: those that widen the tests)
 #   make install       PREFIX (/usr/local) and DESTDIR; also uninstall, installcheck
 #   make fuzz          every fuzz target for SECONDS (60) each, with clang
@@ -32,7 +33,7 @@ Q := $(if $(filter 1,$(V)),,@)
 .DELETE_ON_ERROR:
 .SECONDARY:
 .SUFFIXES:
-.PHONY: all tests check check-units check-arm demo demo-dpo bench fuzz fuzz-run completions install uninstall installcheck deps deps-optional clean force
+.PHONY: all tests check check-units check-arm demo demo-dpo bench bench-quality fuzz fuzz-run completions install uninstall installcheck deps deps-optional clean force
 
 ifneq ($(filter deps,$(MAKECMDGOALS)),)
 # Nothing is probed before the packages are there; the other goals follow in a make of their own.

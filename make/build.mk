@@ -101,6 +101,9 @@ demo-dpo: all
 bench: all tests $B/tests/bench/kernels $B/tests/bench/tokenizer
 	@BUILD='$(CURDIR)/$B' MODEL='$(MODEL)' sh tests/bench/bench.sh
 
+bench-quality: all
+	@BUILD='$(CURDIR)/$B' sh tests/bench/quality.sh
+
 fuzz:
 	@command -v clang >/dev/null || { echo "make fuzz needs clang (make deps-optional)" >&2; exit 1; }
 	@+$(MAKE) --no-print-directory B=build-fuzz CC=clang OPT='-O1 -g' SAN=fuzzer-no-link,address,undefined fuzz-run
