@@ -157,6 +157,8 @@ int main(int argc, char **argv)
     struct merge_plan p = merge_plan(m);
     if (p.warning)
         msg_warn("%s", p.warning);
+    if (p.aware)
+        msg_warn("an adapter was trained with --merge-aware: only --requantize makes of it what was trained");
     if (cli.plan)
         print_plan(&mo, &p, tokens);
     check_space(&p);

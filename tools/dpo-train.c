@@ -79,7 +79,7 @@ static int lora_save_all(void *arg, const char *dir, const char *provenance, str
 static int attach_lora(struct model *m, struct train_subject *s, json_t *settings, struct err *e)
 {
     const struct lora_options lo = {(int)o.rank, o.alpha, o.dropout, o.rslora, o.targets, o.bias, cli.model};
-    struct lora_set *set = run.adapter ? lora_attach_adapter(m, run.adapter, o.dropout, e) : lora_attach(m, &lo, e);
+    struct lora_set *set = run.adapter ? lora_attach_adapter(m, run.adapter, o.dropout, false, e) : lora_attach(m, &lo, e);
     if (!set)
         return -1;
     const struct adapter_config *c = lora_config(set);

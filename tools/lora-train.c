@@ -13,7 +13,7 @@ static struct {
     int64_t rank;
     double alpha, dropout;
     const char *targets, *bias, *adapter;
-    bool rslora, rank_given, alpha_given, targets_given, bias_given;
+    bool rslora, merge_aware, rank_given, alpha_given, targets_given, bias_given;
 } o = {.rank = 16, .alpha = 32, .targets = "all-linear", .bias = "none"};
 
 static const struct opt options[] = {
@@ -25,6 +25,7 @@ static const struct opt options[] = {
      .words = lora_target_names},
     {OPT_FLAG, 0, "rslora", &o.rslora, NULL, "scale: alpha / sqrt(rank)"},
     {OPT_CHOICE, 0, "bias", &o.bias, "none|all|lora_only", "biases that are trained too (none)", .given = &o.bias_given},
+    {OPT_FLAG, 0, "merge-aware", &o.merge_aware, NULL, "train what adapter-merge --requantize makes of a quantized model"},
     {OPT_STRING, 0, "adapter", &o.adapter, "DIR", "start from this adapter, with its rank, scale and targets", .path = OPT_INPUT},
     TRAIN_OPTIONS(train, "2e-4"),
     OPT_END};
@@ -62,13 +63,15 @@ static void describe(const struct lora_set *s, json_t *settings)
     json_object_set_new(settings, "dropout", json_real(c->dropout));
     json_object_set_new(settings, "rslora", json_boolean(c->rslora));
     json_object_set_new(settings, "bias", json_string(c->bias));
+    if (o.merge_aware)
+        json_object_set_new(settings, "merge_aware", json_true());
     json_object_set_new(settings, "targets", o.adapter ? json_null() : json_string(o.targets));
 }
 
 static int attach(struct model *m, struct train_subject *s, json_t *settings, struct err *e)
 {
-    const struct lora_options lo = {(int)o.rank, o.alpha, o.dropout, o.rslora, o.targets, o.bias, cli.model};
-    struct lora_set *set = o.adapter ? lora_attach_adapter(m, o.adapter, o.dropout, e) : lora_attach(m, &lo, e);
+    const struct lora_options lo = {(int)o.rank, o.alpha, o.dropout, o.rslora, o.targets, o.bias, cli.model, o.merge_aware};
+    struct lora_set *set = o.adapter ? lora_attach_adapter(m, o.adapter, o.dropout, o.merge_aware, e) : lora_attach(m, &lo, e);
     if (!set)
         return -1;
     *s = (struct train_subject){set, start, save, "adapter_config.json"};
@@ -89,6 +92,8 @@ int main(int argc, char **argv)
     int first = cli_begin(&tool, argc, argv);
     if (o.adapter && (o.rank_given || o.alpha_given || o.targets_given || o.bias_given || o.rslora))
         die_usage("--adapter brings its own rank, alpha, targets, rslora and bias");
+    if (o.merge_aware && o.dropout > 0)
+        die_usage("--merge-aware takes no --dropout: one weight for all inputs is brought to the grid, and none of them can be dropped from a part of it");
     struct buf plan = BUF_INIT;
     const struct train_command c = {.tool = "lora-train", .o = &train, .adapter = o.adapter, .attach = attach, .detach = detach,
                                     .saved_bytes = saved_bytes, .what = "the adapter", .plan = &plan};

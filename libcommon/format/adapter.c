@@ -159,6 +159,7 @@ static int read_provenance(struct adapter *a, struct err *e)
     const char *template = json_string_value(json_object_get(root, "template"));
     if (template)
         a->template_hash = mem_strdup(template);
+    a->merge_aware = json_is_true(json_object_get(json_object_get(root, "options"), "merge_aware"));
     int r = root ? 0 : err_set(e, "%s: metadata 'finetools': %s", a->file->path, je.text);
     json_decref(root);
     return r;

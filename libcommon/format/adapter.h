@@ -58,6 +58,7 @@ struct adapter {
     int n_modules;
     struct adapter_extra *extras;       /* by name */
     int n_extras;
+    bool merge_aware;                   /* ours: over quantized weights W it stands for W + scale B A brought to W's grid (lora-train(1)) */
     char *template_hash;                /* ours: chat template of the data it was trained on; NULL: not known */
 };
 

@@ -117,15 +117,17 @@ static int64_t max_of(int64_t a, int64_t b)
 static void layout_pairs(struct decoder *d, struct arena *a)
 {
     struct model *m = d->m;
-    int64_t rank = linear_rank(&m->head), in = d->backward && linear_drops(&m->head) ? m->head.in : 0;
+    int64_t rank = linear_rank(&m->head), in = d->backward && linear_drops(&m->head) ? m->head.in : 0, grid = linear_grid_size(&m->head);
     for (int l = 0; l < m->config.layers; l++)
         for (int j = 0; j < LAYER_LINEARS; j++) {
             const struct linear *x = layer_linear(&m->layers[l], j);
             rank = max_of(rank, linear_rank(x));
             in = max_of(in, d->backward && linear_drops(x) ? x->in : 0);
+            grid = max_of(grid, linear_grid_size(x));
         }
     d->work.pass.low = take(a, "scratch", d->rows, LINEAR_EACH_MAX * rank);
     d->work.pass.drop = take(a, "scratch", d->rows, in);
+    d->work.pass.grid = take(a, "scratch", 1, grid);
 }
 
 static void layout_work(struct decoder *d, struct arena *a)

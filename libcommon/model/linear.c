@@ -46,6 +46,11 @@ bool linear_drops(const struct linear *l)
     return false;
 }
 
+int64_t linear_grid_size(const struct linear *l)
+{
+    return l->to_grid ? l->out * l->in : 0;
+}
+
 static struct mat rows_of(const void *data, enum dtype type, int64_t cols)
 {
     return (struct mat){data, type, cols, 1};
@@ -84,6 +89,18 @@ static void accumulate(const struct linear_pass *p, int64_t m, int64_t n, struct
 static bool drops(const struct linear_pass *p, const struct lora *a)
 {
     return p->dropout && is_trained(a) && a->dropout > 0;
+}
+
+/* Q(W + sum of scale B A) */
+static const float *fill_grid(const struct linear_pass *p, const struct linear *l)
+{
+    p->k->dequantize(p->grid, DTYPE_F32, l->in, l->quantized, 0, l->out, 0, l->in);
+    for (const struct lora *a = l->lora; a; a = a->next) {
+        struct matmul m = {l->out, l->in, a->rank, rows_of(a->b, DTYPE_F32, a->rank), rows_of(a->a, DTYPE_F32, l->in), p->grid, l->in, a->scale, 1};
+        p->k->matmul(&m, 1);
+    }
+    p->k->requantize(p->grid, l->quantized, NULL, NULL);
+    return p->grid;
 }
 
 /* The mask depends on the row's place in the step alone, so that any split into batches draws the same. */
@@ -165,6 +182,23 @@ static struct matmul_term pair_term(const struct lora *a, const float *h)
     return (struct matmul_term){a->rank, rows_of(h, DTYPE_F32, a->rank), transposed(a->b, DTYPE_F32, a->rank), a->scale};
 }
 
+/* One by one where there is a grid: the scratch holds one. */
+static void multiply_each(const struct linear_pass *p, const struct linear_to *to, struct matmul *products, int count)
+{
+    bool any = false;
+    for (int i = 0; i < count; i++)
+        any |= to[i].l->to_grid;
+    if (!any) {
+        p->k->matmul(products, count);
+        return;
+    }
+    for (int i = 0; i < count; i++) {
+        if (to[i].l->to_grid)
+            products[i].b = transposed(fill_grid(p, to[i].l), DTYPE_F32, to[i].l->in);
+        p->k->matmul(&products[i], 1);
+    }
+}
+
 /* Many rows take the pairs as further terms of W's product, as many as there is room for. */
 void linear_forward_each(const struct linear_pass *p, const struct linear_to *to, int count, const float *x, int64_t n)
 {
@@ -177,7 +211,7 @@ void linear_forward_each(const struct linear_pass *p, const struct linear_to *to
         const struct linear *l = to[i].l;
         int used = 0;
         s.kept = to[i].low;
-        for (left[i] = l->lora; left[i] && used < TERMS && n > MATMUL_FEW_ROWS; left[i] = left[i]->next)
+        for (left[i] = l->to_grid ? NULL : l->lora; left[i] && used < TERMS && n > MATMUL_FEW_ROWS; left[i] = left[i]->next)
             terms[i][used++] = pair_term(left[i], next_place(&s, left[i]));
         rest[i] = s;
         for (const struct lora *a = left[i]; a; a = a->next)
@@ -185,7 +219,7 @@ void linear_forward_each(const struct linear_pass *p, const struct linear_to *to
         products[i] = (struct matmul){n, l->out, l->in, rows_of(x, DTYPE_F32, l->in), weight_transposed(l),
                                       to[i].y, l->out, 1, 0, p->bf16, .more = terms[i], .n_more = used};
     }
-    p->k->matmul(products, count);
+    multiply_each(p, to, products, count);
     for (int i = 0; i < count; i++) {
         for (; left[i]; left[i] = left[i]->next) {
             struct matmul_term t = pair_term(left[i], next_place(&rest[i], left[i]));
@@ -262,9 +296,14 @@ static void backward_input(const struct linear_pass *p, const struct linear_from
     const float *g = p->low;
     for (int i = 0; i < count; i++) {
         const struct linear *l = from[i].l;
-        sum_add(&s, (struct matmul_term){l->out, rows_of(from[i].dy, DTYPE_F32, l->out), weight_rows(l), 1});
+        struct mat w = l->to_grid ? rows_of(p->grid, DTYPE_F32, in) : weight_rows(l);
+        if (l->to_grid && s.begun)
+            sum_run(&s); /* it may read the scratch */
+        if (l->to_grid)
+            fill_grid(p, l);
+        sum_add(&s, (struct matmul_term){l->out, rows_of(from[i].dy, DTYPE_F32, l->out), w, 1});
         for (const struct lora *a = l->lora; a; g += n * a->rank, a = a->next)
-            if (!drops(p, a))
+            if (!drops(p, a) && !l->to_grid)
                 sum_add(&s, (struct matmul_term){a->rank, rows_of(g, DTYPE_F32, a->rank), rows_of(a->a, DTYPE_F32, in), 1});
     }
     sum_run(&s);

@@ -2,6 +2,9 @@
  *
  *     y = x W^T + bias + sum over pairs: scale * B (A dropout(x))
  *
+ * A module that is to_grid multiplies by the nearest weight to W + sum of scale B A that W's layout can hold, instead. Its gradients are those of
+ * the sum, as if Q changed nothing (straight through; Bengio et al. 2013, arXiv 1308.3432), with Q(...) in dx.
+ *
  * `low` of a module holds A dropout(x) of its trained pairs, one (N, R) block after another; the forward pass writes it
  * for the backward pass. Nothing here fails; all memory is the caller's, on the device. */
 #ifndef MODEL_LINEAR_H
@@ -20,6 +23,7 @@ struct linear_pass {
     const int32_t *rows;   /* host: index of each row within the batch; NULL: 0, 1, 2 ... */
     float *drop;           /* (N, in) scratch, when a pair has dropout */
     float *low;            /* (N, R) scratch, when there are pairs: R of all modules of a call */
+    float *grid;           /* (out, in) scratch, when modules are to_grid: of the largest */
 };
 
 int linear_rank(const struct linear *l);          /* sum of the ranks of all pairs */
@@ -27,6 +31,7 @@ int linear_kept_rank(const struct linear *l);     /* of the trained ones: floats
 bool linear_trains(const struct linear *l);       /* any gradient wanted: weight, bias or pair */
 bool linear_needs_input(const struct linear *l);  /* backward reads x */
 bool linear_drops(const struct linear *l);        /* a trained pair has dropout */
+int64_t linear_grid_size(const struct linear *l); /* floats of `grid` */
 
 /* y (N, out). low NULL: nothing is kept for backward. */
 void linear_forward(const struct linear_pass *p, const struct linear *l, float *y, const float *x, float *low, int64_t n);

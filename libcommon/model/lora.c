@@ -179,9 +179,21 @@ static void list_params(struct lora_set *s)
         m->params[m->n_params++] = s->biases[i].p;
     params_sort(m->params, m->n_params);
     for (int i = 0; i < s->n_pairs; i++)
-        lora_append(s->pairs[i].l, s->pairs[i].x);
+        lora_append(&s->pairs[i].l->lora, s->pairs[i].x);
     for (int i = 0; i < s->n_biases; i++)
         s->biases[i].l->pbias = s->biases[i].p;
+}
+
+/* From now on the quantized modules that got a pair compute on their grids. */
+static int attach_grid(struct lora_set *s, struct err *e)
+{
+    int n = 0;
+    for (int i = 0; i < s->n_pairs; i++)
+        if (s->pairs[i].l->quantized) {
+            s->pairs[i].l->to_grid = true;
+            n++;
+        }
+    return n ? 0 : err_set(e, "--merge-aware: no module that gets a pair is quantized, so there is no grid to train for");
 }
 
 struct lora_set *lora_attach(struct model *m, const struct lora_options *o, struct err *e)
@@ -202,6 +214,8 @@ struct lora_set *lora_attach(struct model *m, const struct lora_options *o, stru
     r = set_targets(c, o->targets, linears, n, e);
     if (r == 0)
         r = attach_targets(s, linears, n, e);
+    if (r == 0 && o->merge_aware)
+        r = attach_grid(s, e);
     free(linears);
     if (r == 0)
         list_params(s);
@@ -234,7 +248,7 @@ static int attach_stored(struct lora_set *s, struct err *e)
     return 0;
 }
 
-struct lora_set *lora_attach_adapter(struct model *m, const char *dir, double dropout, struct err *e)
+struct lora_set *lora_attach_adapter(struct model *m, const char *dir, double dropout, bool merge_aware, struct err *e)
 {
     struct adapter *a = adapter_open(dir, e);
     if (!a)
@@ -249,6 +263,10 @@ struct lora_set *lora_attach_adapter(struct model *m, const char *dir, double dr
         s->config->base_fingerprint = mem_strdup(m->folder->fingerprint);
     if (r == 0)
         r = attach_stored(s, e);
+    if (r == 0 && a->merge_aware && !merge_aware)
+        r = err_set(e, "%s: was trained with --merge-aware and only goes on so", a->dir);
+    if (r == 0 && merge_aware)
+        r = attach_grid(s, e);
     if (r == 0)
         list_params(s);
     else
@@ -340,6 +358,7 @@ void lora_detach(struct lora_set *s)
     for (int i = 0; i < s->n_pairs; i++) {
         struct lora *x = s->pairs[i].x;
         unlink_pair(s->pairs[i].l, x);
+        s->pairs[i].l->to_grid = false;
         param_free(x->pa);
         param_free(x->pb);
         free(x);

@@ -27,6 +27,7 @@ struct lora_options {
     const char *targets; /* all-linear, a list NAME,... of module names or their last parts, or a regex for the whole name */
     const char *bias;    /* none, all, lora_only */
     const char *base;    /* for adapter_config.json's base_model_name_or_path */
+    bool merge_aware;    /* quantized modules compute with W + scale B A brought to W's grid (struct linear, to_grid); no dropout then */
 };
 
 const char *const *lora_target_names(void); /* all-linear, and each linear's last part; NULL-terminated */
@@ -34,8 +35,9 @@ const char *const *lora_target_names(void); /* all-linear, and each linear's las
 struct lora_set;
 
 struct lora_set *lora_attach(struct model *m, const struct lora_options *o, struct err *e) MUST_CHECK;
-/* Goes on from an adapter folder: its rank, scale, targets and biases. dropout: of the training to come. */
-struct lora_set *lora_attach_adapter(struct model *m, const char *dir, double dropout, struct err *e) MUST_CHECK;
+/* Goes on from an adapter folder: its rank, scale, targets and biases. dropout and merge_aware: of the training to come; what was trained
+ * merge-aware goes on so. */
+struct lora_set *lora_attach_adapter(struct model *m, const char *dir, double dropout, bool merge_aware, struct err *e) MUST_CHECK;
 int lora_start(struct lora_set *s, uint64_t seed, struct err *e) MUST_CHECK;
 int lora_save(const struct lora_set *s, const char *dir, const char *provenance, struct err *e) MUST_CHECK;
 int lora_modules(const struct lora_set *s);                           /* how many carry a pair */

@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "model/lora.h"
+#include "model/lora_grid.h"
 #include "model/lora_modules.h"
 #include "model/param.h"
 
@@ -37,7 +38,9 @@ static int add_modules(struct model *m, const struct adapter *a, double weight, 
         }
         struct lora *pair = mem_alloc(sizeof *pair);
         *pair = (struct lora){.rank = am->rank, .scale = (float)(am->scale * weight), .a = x, .b = y};
-        lora_append(l, pair);
+        lora_append(a->merge_aware && l->quantized ? &l->in_grid : &l->lora, pair);
+        if (a->merge_aware && l->quantized && lora_fill_grid(m, l, e) < 0)
+            return -1;
     }
     return 0;
 }

@@ -124,9 +124,9 @@ struct linear *lora_find_bias(struct model *m, const char *dir, const struct ada
     return l;
 }
 
-void lora_append(struct linear *l, struct lora *x)
+void lora_append(struct lora **chain, struct lora *x)
 {
-    struct lora **at = &l->lora;
+    struct lora **at = chain;
     while (*at)
         at = &(*at)->next;
     *at = x;

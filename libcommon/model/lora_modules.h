@@ -15,7 +15,7 @@ struct linear *lora_find_bias(struct model *m, const char *dir, const struct ada
 /* adapter_check_base against this model. */
 int lora_check_base(struct model *m, const struct adapter *a, struct err *e) MUST_CHECK;
 
-void lora_append(struct linear *l, struct lora *x); /* at the end of the module's chain */
+void lora_append(struct lora **chain, struct lora *x); /* at its end */
 
 /* An extra tensor of an adapter is a bias, or else a copy of a base weight, which must equal that weight. */
 bool lora_is_bias(const struct adapter_extra *x);

@@ -42,6 +42,7 @@ struct merge_plan {
     int64_t module;            /* bytes that the largest requantized module takes in memory */
     bool untied;               /* lm_head.weight is split from the embedding */
     const char *type;          /* "bfloat16" when config.json must say so, else NULL */
+    bool aware;                /* an adapter that was trained for --requantize is merged otherwise */
     const char *warning;       /* about the base, for the user; NULL: none */
 };
 

@@ -208,6 +208,8 @@ int merge_list(struct merge *m, int type, struct err *e)
     free(linears);
     p->untied = m->into->config.tied && changes_tied(m);
     p->warning = m->into->warning;
+    for (int i = 0; i < m->n_adapters; i++)
+        p->aware |= m->adapters[i]->merge_aware && !m->requantize;
     int r = model_each_linear(m->into, !m->into->config.tied, gather, &g);
     if (r == 0) {
         m->items = mem_zalloc((size_t)m->into->folder->n_tensors + (size_t)g.n + 1, sizeof *m->items);

@@ -41,6 +41,8 @@ struct lora {
     struct lora *next;     /* further adapters on the same module add their terms in order */
 };
 
+struct lora_grid;
+
 /* y = x W^T + bias (+ LoRA terms).  W (out, in). */
 struct linear {
     char *module;                /* "model.layers.0.self_attn.q_proj" */
@@ -51,6 +53,9 @@ struct linear {
     float *bias;                 /* (out) f32 or NULL */
     struct param *pw, *pbias;    /* NULL: frozen */
     struct lora *lora;
+    bool to_grid;                /* quantized: y = x Q(W + sum of scale B A)^T + bias, Q: kernels.h, requantize. Training; no dropout */
+    struct lora *in_grid;        /* frozen pairs that `quantized` holds already, brought to W's grid with it; made (model/lora_grid.c) */
+    struct lora_grid *made;      /* memory of that */
 };
 
 struct norm {

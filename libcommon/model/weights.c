@@ -7,6 +7,7 @@
 #include "format/model_folder.h"
 #include "format/quantized_tensors.h"
 #include "model/layer.h"
+#include "model/lora_grid.h"
 #include "model/model.h"
 #include "model/weights_tie.h"
 
@@ -286,14 +287,21 @@ struct model *model_open(const char *dir, const struct kernels *k, struct err *e
     return NULL;
 }
 
-static void linear_release(const struct kernels *k, struct linear *l)
+static void pairs_release(const struct kernels *k, const struct linear *l, struct lora *a)
 {
-    for (struct lora *a = l->lora, *next; a; a = next) {
+    for (struct lora *next; a; a = next) {
         next = a->next;
         k->free(a->a, (size_t)(a->rank * l->in) * sizeof *a->a);
         k->free(a->b, (size_t)(a->rank * l->out) * sizeof *a->b);
         free(a);
     }
+}
+
+static void linear_release(const struct kernels *k, struct linear *l)
+{
+    pairs_release(k, l, l->lora);
+    pairs_release(k, l, l->in_grid);
+    lora_grid_free(k, l->made);
     free(l->module);
     free(l->quantized);
     if (l->bias)

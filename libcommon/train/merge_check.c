@@ -1,6 +1,7 @@
 #include "train/merge_check.h"
 
 #include "model/lora.h"
+#include "model/lora_grid.h"
 #include "train/checks.h"
 #include "train/plan.h"
 
@@ -55,6 +56,7 @@ static int pair_bytes(struct linear *l, void *arg)
     int64_t *bytes = arg;
     for (const struct lora *x = l->lora; x; x = x->next)
         *bytes += x->rank * (l->in + l->out) * (int64_t)sizeof(float);
+    *bytes += lora_grid_bytes(l);
     return 0;
 }
 
