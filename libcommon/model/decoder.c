@@ -280,15 +280,20 @@ static void run_layer(struct decoder *d, int layer, float *x_next)
     layer_after_attention(&d->work, d->m, layer, d->x[layer], s, x_next, d->n);
 }
 
-/* False: stopped, here and below. */
-static bool forward(struct decoder *d)
+static void embed(struct decoder *d)
 {
     const struct model *m = d->m;
     int64_t c = m->config.hidden;
     struct mat table = {m->embed.weight, m->embed.type, c, 1};
     m->k->embedding(d->x[0], &table, d->ids, d->batch->n, c);
     zero_tail(d, d->x[0], c);
-    for (int l = 0; l < m->config.layers; l++) {
+}
+
+/* False: stopped, here and below. */
+static bool forward(struct decoder *d)
+{
+    embed(d);
+    for (int l = 0; l < d->m->config.layers; l++) {
         threads_adapt();
         if (decoder_stopped(d))
             return false;
@@ -401,6 +406,21 @@ int decoder_forward(struct decoder *d, const struct batch *b, struct err *e)
     if (begin(d, b, false, 0, 0, e))
         return -1;
     return forward(d) ? 0 : err_set(e, "stopped");
+}
+
+int decoder_start(struct decoder *d, const struct batch *b, struct err *e)
+{
+    if (begin(d, b, false, 0, 0, e))
+        return -1;
+    embed(d);
+    return 0;
+}
+
+const float *decoder_layer(struct decoder *d, int layer)
+{
+    threads_adapt();
+    run_layer(d, layer, d->x[layer + 1]);
+    return d->x[layer + 1];
 }
 
 int decoder_scores(struct decoder *d, const int32_t *rows, int64_t n_rows,

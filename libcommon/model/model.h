@@ -178,6 +178,11 @@ int decoder_forward(struct decoder *d, const struct batch *b, struct err *e) MUS
 int decoder_scores(struct decoder *d, const int32_t *rows, int64_t n_rows,
                    int (*sink)(void *arg, int64_t first, int64_t count, const float *logits), void *arg, struct err *e) MUST_CHECK;
 
+/* The same pass one layer at a time: decoder_start, then every layer in order. Gives the layer's output, (b->n, C) on the device, until the
+ * next call; decoder_scores may follow the last one. */
+int decoder_start(struct decoder *d, const struct batch *b, struct err *e) MUST_CHECK;
+const float *decoder_layer(struct decoder *d, int layer);
+
 /* Floating-point operations (multiply and add counted as 2) that one step over these rows needs. */
 double decoder_flops(const struct model *m, int64_t rows, int64_t trained_rows, double attended_pairs, bool backward, bool recompute);
 

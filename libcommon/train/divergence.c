@@ -12,7 +12,7 @@ struct compare {
     int64_t vocab;
     float *held;     /* (rows, V) scores of the reference */
     double *kl;      /* (rows) */
-    int64_t bad, bad_reference;
+    int64_t agree, bad, bad_reference;
 };
 
 static int hold(void *arg, int64_t first, int64_t count, const float *logits)
@@ -32,11 +32,19 @@ static double log_sum_exp(const float *z, int64_t n)
     return top + log(sum);
 }
 
+static int64_t likeliest(const float *z, int64_t n)
+{
+    int64_t best = 0;
+    for (int64_t i = 1; i < n; i++)
+        best = z[i] > z[best] ? i : best;
+    return best;
+}
+
 static int measure(void *arg, int64_t first, int64_t count, const float *logits)
 {
     struct compare *c = arg;
-    int64_t bad = 0, bad_reference = 0;
-#pragma omp parallel for reduction(+ : bad, bad_reference)
+    int64_t agree = 0, bad = 0, bad_reference = 0;
+#pragma omp parallel for reduction(+ : agree, bad, bad_reference)
     for (int64_t i = 0; i < count; i++) {
         const float *p = c->held + (first + i) * c->vocab, *q = logits + i * c->vocab;
         double zp = log_sum_exp(p, c->vocab), zq = log_sum_exp(q, c->vocab), sum = 0;
@@ -45,9 +53,11 @@ static int measure(void *arg, int64_t first, int64_t count, const float *logits)
             sum += exp(lp) * (lp - ((double)q[v] - zq));
         }
         c->kl[first + i] = sum > 0 ? sum : isnan(sum) ? sum : 0; /* rounding may take equal ones just below 0 */
+        agree += likeliest(p, c->vocab) == likeliest(q, c->vocab);
         bad_reference += !isfinite(zp);
         bad += !isfinite(zq);
     }
+    c->agree += agree;
     c->bad += bad;
     c->bad_reference += bad_reference;
     return 0;
@@ -68,7 +78,7 @@ int divergence_add(struct decoder *d, struct decoder *reference, const struct pa
                    struct err *e)
 {
     int64_t most = rows_held(p->trained, vocab), n = 0;
-    struct compare c = {vocab, mem_array(NULL, (size_t)(most * vocab) + 1, sizeof(float)), mem_array(NULL, (size_t)most + 1, sizeof(double)), 0, 0};
+    struct compare c = {vocab, mem_array(NULL, (size_t)(most * vocab) + 1, sizeof(float)), mem_array(NULL, (size_t)most + 1, sizeof(double)), 0, 0, 0};
     int32_t *rows = mem_array(NULL, (size_t)most + 1, sizeof *rows);
     int code = decoder_forward(reference, &p->batch, e) < 0 || decoder_forward(d, &p->batch, e) < 0 ? -1 : 0;
     for (int64_t i = 0; i < p->batch.n && code == 0; i++) {
@@ -81,14 +91,18 @@ int divergence_add(struct decoder *d, struct decoder *reference, const struct pa
             code = decoder_scores(d, rows, n, measure, &c, e);
         for (int64_t k = 0; k < n && code == 0; k++) {
             *sum += c.kl[k];
+            r->squares += c.kl[k] * c.kl[k];
             r->max = c.kl[k] > r->max || isnan(c.kl[k]) ? c.kl[k] : r->max;
         }
         r->rows += n;
         n = 0;
     }
+    r->agree += c.agree;
     r->bad += c.bad;
     r->bad_reference += c.bad_reference;
     r->mean = r->rows ? *sum / (double)r->rows : 0;
+    double variance = r->rows ? r->squares / (double)r->rows - r->mean * r->mean : 0;
+    r->error = r->rows > 1 && !(variance < 0) ? sqrt(variance / (double)(r->rows - 1)) : 0;
     free(c.held);
     free(c.kl);
     free(rows);

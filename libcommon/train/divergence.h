@@ -8,6 +8,9 @@
 
 struct divergence {
     double mean, max;
+    double error;      /* standard error of the mean, of tokens taken as independent: sqrt((mean of squares - mean^2) / (rows - 1)) */
+    double squares;    /* sum of them */
+    int64_t agree;     /* tokens where both find the same token the most likely one, of equal ones the first */
     int64_t rows;      /* trained tokens compared */
     int64_t bad, bad_reference; /* of them, those where the scores of the model, or of the reference, are not finite */
 };
@@ -15,7 +18,7 @@ struct divergence {
 /* Bytes that divergence_add holds, beside the decoders, for packs of at most `rows` rows. */
 int64_t divergence_memory(int64_t rows, int64_t vocab);
 
-/* One pack; adds to sum and rows, raises max. d and reference hold models of one vocabulary. */
+/* One pack; adds to sum, squares, agree and rows, raises max. d and reference hold models of one vocabulary. */
 int divergence_add(struct decoder *d, struct decoder *reference, const struct pack *p, int64_t vocab, double *sum, struct divergence *r,
                    struct err *e) MUST_CHECK;
 

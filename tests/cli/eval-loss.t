@@ -85,7 +85,94 @@ is "$(value loss <out)" "$loss" 'and the same loss'
 e -m merged --against model test.tok >out
 ok '--against another: some' awk "BEGIN { exit !($(value mean_kl <out) > 0 && $(value max_kl <out) >= $(value mean_kl <out)) }"
 is "$(e -m model -a first --against merged test.tok | value mean_kl | awk '{ print ($1 < 1e-9) }')" 1 'base and adapter against the merged model: none'
+is "$(e -m model --against model test.tok | sed 's/.*"mean_kl_error"/"mean_kl_error"/')" '"mean_kl_error":0.0,"max_kl":0.0,"top1_agreement":1.0}' 'of itself all agree'
 ok 'it is not symmetric' sh -c "! [ '$(value mean_kl <out)' = '$(e -m model --against merged test.tok | value mean_kl)' ]"
+
+# ---- --text: windows, held against transformers (tests/golden/make_perplexity.py) ----
+G=$ROOT/tests/golden/perplexity.json TEXT=$ROOT/tests/golden/perplexity.txt
+make-model -q -t bf16 -o bf16
+make-model -q --salt other -o others
+cp -r model bos
+sed -i 's/"post_processor":null/"post_processor":{"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"<|endoftext|>","type_id":0}},{"Sequence":{"id":"A","type_id":0}}],"pair":[{"Sequence":{"id":"A","type_id":0}},{"Sequence":{"id":"B","type_id":1}}],"special_tokens":{"<|endoftext|>":{"id":"<|endoftext|>","ids":[256],"tokens":["<|endoftext|>"]}}}/' bos/tokenizer.json
+golden() { # KEY [N]: the N-th number there
+    sed -n 's|^"'"$1"'": ||p' "$G" | tr -d '[ ]' | tr ',' '\n' | grep . | sed -n "${2:-1}p"
+}
+text() { # OPTIONS...
+    e --text "$TEXT" "$@"
+}
+protocol() { # KEY WINDOW WHAT OPTIONS...
+    key=$1 window=$2 what=$3
+    shift 3
+    text "$@" >out
+    is "$(value tokens <out)" "$(golden "$key $window" 1)" "$what: as many tokens count as in transformers"
+    ok "$what: with the same loss" near "$(value loss <out)" "$(golden "$key $window" 2)" 1e-6
+}
+protocol plain 64 'windows of 64' -m model --window 64
+protocol plain 300 'windows of 300' -m model --window 300
+protocol plain_bos 64 'a tokenizer that begins texts' -m bos --window 64
+protocol half 64 '--half' -m model --window 64 --half
+protocol half 51 '--half of an odd window' -m model --window 51 --half
+protocol half 4 '--half of the least even one' -m model --window 4 --half
+protocol half_bos 64 '--half: each window begins as texts do' -m bos --window 64 --half
+for w in 64/24 64/64 100/33 409/300 64/17; do
+    protocol stride "$w" "--stride, $w" -m model --window "${w%/*}" --stride "${w#*/}"
+done
+ok "what the loop of transformers' documentation prints is near that" near "$(value loss <out)" "$(golden loop)" 1e-3
+text -m model --window 64 --stride 64 >out
+ok '--stride of a window: the rest of the text counts as well' test "$(value tokens <out)" -gt "$(golden "plain 64" 1)"
+text -m model >out
+is "$(text -m model --window 512)" "$(cat out)" 'the default window: the positions of a small model'
+text -m model --window 64 --rows 64 >out
+ok '--rows does not matter' near "$(value loss <out)" "$(golden "plain 64" 2)" 1e-6
+zstd -q "$TEXT" -o text.zst
+is "$(e -m model --window 64 --text text.zst)" "$(text -m model --window 64)" 'a compressed text'
+is "$(e -m model --window 64 --text - <"$TEXT")" "$(text -m model --window 64)" 'a text from stdin'
+printf 'a<|im_end|>b<|im_end|>c' >special
+is "$(e -m model --window 2 --text special | value tokens) $(e -m model --window 6 --half --text special | value tokens)" '2 6' \
+    'the name of a special token is one token, and text to --half, as in llama.cpp'
+run eval-loss -j 1 --dtype f32 -m model --text "$TEXT" --window 64
+has err '21 windows, 1344 tokens, 1323 count' 'stderr tells of windows'
+for other in bf16 others; do
+    text -m $other --window 64 --against model --layers >out
+    golden_name=$other
+    [ $other = bf16 ] || golden_name=other
+    for key in mean_kl:2e-4 mean_kl_error:2e-3 max_kl:2e-4 top1_agreement:1e-9; do
+        set -- $(echo $key | tr : ' ')
+        ok "$other: $1" near "$(value "$1" <out)" "$(golden "$golden_name $1")" "$2"
+    done
+    ok "$other: --layers" near "$(sed 's/.*"layer_errors":\[\([^,]*\),.*/\1/' out)" "$(golden "$golden_name layer_errors" 1)" 2e-5
+    ok "$other: and the last one" near "$(sed 's/.*"layer_errors":.*,\([^]]*\)\].*/\1/' out)" "$(golden "$golden_name layer_errors" 2)" 2e-5
+done
+e -v -m bf16 --against model --layers test.tok >out 2>err
+has err 'layer  relative squared error' '-v: the layers as a table'
+is "$(eval-loss -q -j 2 --dtype f32 -m bf16 --against model --layers test.tok)" "$(cat out)" '-j changes no byte of these'
+is "$(e -m model --against model --layers test.tok | sed 's/.*"layer_errors"/"layer_errors"/')" '"layer_errors":[0.0,0.0]}' 'no layer is far from itself'
+usage 'exclude each other' '--text and a token file' eval-loss -m model -o out.d --text "$TEXT" test.tok
+usage '--window needs --text' '--window without a text' eval-loss -m model -o out.d --window 64 test.tok
+usage '--stride needs --text' '--stride without a text' eval-loss -m model -o out.d --stride 64 test.tok
+usage '--half needs --text' '--half without a text' eval-loss -m model -o out.d --half test.tok
+usage '--half and --stride' '--half and --stride' eval-loss -m model -o out.d --half --stride 8 --text "$TEXT"
+usage 'at least 3' '--half of too short a window' eval-loss -m model -o out.d --half --window 2 --text "$TEXT"
+usage '--stride 65 is more than a window' 'a stride beyond the window' eval-loss -m model -o out.d --stride 65 --window 64 --text "$TEXT"
+usage '--window' 'a window of one token' eval-loss -m model -o out.d --window 1 --text "$TEXT"
+usage '--layers needs --against' '--layers without a model' eval-loss -m model -o out.d --layers test.tok
+x() { # TEXT WHAT OPTIONS...
+    text=$1 what=$2
+    shift 2
+    refused "$text" "$what" eval-loss -j 1 -m model -o out.d "$@"
+}
+x 'the model has 512 positions' 'a window beyond the positions' --window 513 --text "$TEXT"
+head -c 63 "$TEXT" >short
+x 'holds 63 tokens, expected at least 64, a window' 'a text shorter than a window' --window 64 --text short
+x 'holds 63 tokens, expected at least 64, two windows' 'a text shorter than two' --window 32 --half --text short
+is "$(e -m model --window 64 --stride 64 --text short | value tokens)" 62 '--stride takes a shorter one'
+: >nothing
+x 'holds 0 tokens' 'an empty text' --stride 8 --text nothing
+printf 'a\377b' >bytes
+x 'bytes: byte 1: is not UTF-8 text' 'no text' --text bytes
+x 'absent' 'a text that is not there' --text absent
+make-model -q --layers 3 -o deeper
+x '2 layers of width 24 and 3' '--layers and a deeper model' --against deeper --layers test.tok
 
 # ---- refused ----
 make-tokens -q -m model --kind pairs -o pairs.tok
