@@ -138,6 +138,9 @@ run eval-loss -q -j 1 --dtype f32 -m m test.tok
 ok 'patterns with other settings: the tensors tell' cmp out loss
 config '{"bits": 4, "group_size": 32, "sym": true, "quant_method": "gptq"}'
 M=model.layers.1.mlp.down_proj
+q set $M.g_idx 0 "$(printf '%01280d' 0)"
+run eval-loss -q -j 1 --dtype f32 -m m test.tok
+ok 'a g_idx of zeros' cmp out loss
 q drop $M.g_idx
 run eval-loss -q -j 1 --dtype f32 -m m test.tok
 ok 'no g_idx' cmp out loss
@@ -155,11 +158,20 @@ done
 run eval-loss -q -j 1 --dtype f32 -m m test.tok
 ok 'zeros of gptq_v2 under the name of gptq' cmp out loss
 
+# An output layer that is quantized is not the embedding, whatever config.json says.
+fixture bnb-nf4-f16
+eval-loss -q -j 1 --dtype f32 -m m test.tok >loss
+sed -i 's/"tie_word_embeddings": false/"tie_word_embeddings": true/' m/config.json
+run eval-loss -j 1 --dtype f32 -m m test.tok
+ok 'a quantized lm_head under a tied configuration' cmp out loss
+has err 'lm_head.weight differs from the embedding: they are not tied' 'and a warning'
+
 # Configurations.
 refused() { # 'section' 'text' 'what'
     config "$1"
     broken "config.json: $2" "$3"
 }
+fixture gptq-4-g32
 rm m/quantize_config.json
 refused '{"quant_method": "fp8"}' 'quantization_config.quant_method: found "fp8", expected bitsandbytes, gptq or awq' 'an unknown method'
 refused '{"bits": 4}' 'quantization_config.quant_method: missing' 'no method'
