@@ -38,7 +38,7 @@ static void plan_layer(struct quantize_plan *p, const struct quantize_options *o
         p->encoded += encoded_size(o, l->out, l->in);
     }
     if (o->method == QUANTIZE_RTN)
-        p->work = 5 * s->largest; /* in f32, and its codes */
+        p->work = 5 * (s->layer_weights < QUANTIZE_SMALL_LAYER ? s->layer_weights : s->largest); /* in f32, and codes */
     else if (o->method == QUANTIZE_GPTQ || o->method == QUANTIZE_AWQ)
         p->work = 5 * s->layer_weights;
 }

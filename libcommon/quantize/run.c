@@ -110,24 +110,36 @@ static int write_layer(const struct run *r, int layer, struct st_tensor *tensors
     return result;
 }
 
-static int encode_layer(const struct run *r, int layer, struct err *e)
+/* Modules of a small layer side by side, one thread each, the large ones first: threads meet once a layer. Else all threads share each
+ * module. */
+static void encode_modules(const struct run *r, int layer, struct encoded x[LAYER_LINEARS], double errors[LAYER_LINEARS])
 {
     const struct model *m = r->j->model;
+    bool small = r->j->selection->layer_weights < QUANTIZE_SMALL_LAYER;
+#pragma omp parallel for schedule(dynamic) if (small)
+    for (int k = 0; k < LAYER_LINEARS; k++) {
+        int i = (k + LAYER_GATE) % LAYER_LINEARS;
+        const char *module = layer_linear(&m->layers[layer], i)->module;
+        if (r->j->selection->kept[layer][i])
+            continue;
+        const struct st_tensor *t = find_weight(m, module);
+        encode_module(&x[i], r->j->o, m->k, module, t);
+        errors[i] = encoded_error(&x[i], m->k, t);
+    }
+}
+
+static int encode_layer(const struct run *r, int layer, struct err *e)
+{
     struct encoded x[LAYER_LINEARS] = {0};
     struct st_tensor tensors[TENSORS_MAX];
+    double errors[LAYER_LINEARS] = {0};
     json_t *report = json_array();
     int n = 0;
+    encode_modules(r, layer, x, errors);
     for (int i = 0; i < LAYER_LINEARS; i++) {
-        const char *module = layer_linear(&m->layers[layer], i)->module;
-        double error = NAN;
-        if (!r->j->selection->kept[layer][i]) {
-            const struct st_tensor *t = find_weight(m, module);
-            encode_module(&x[i], r->j->o, m->k, module, t);
-            error = encoded_error(&x[i], m->k, t);
-        }
         for (int k = 0; k < x[i].n; k++)
             tensors[n++] = x[i].tensors[k];
-        json_array_append_new(report, entry_of(r, NULL, layer, i, &x[i], error));
+        json_array_append_new(report, entry_of(r, NULL, layer, i, &x[i], errors[i]));
     }
     int result = write_layer(r, layer, tensors, n, report, e);
     for (int i = 0; i < LAYER_LINEARS; i++)

@@ -14,6 +14,8 @@
 #include "quantize/select.h"
 #include "train/run_folder.h"
 
+#define QUANTIZE_SMALL_LAYER ((int64_t)16 << 20) /* weights; modules of a layer below it are encoded side by side */
+
 struct quantize_job {
     const struct quantize_options *o;
     const struct quantize_selection *selection;
