@@ -149,6 +149,31 @@ usage '--merge-aware takes no --dropout' '--merge-aware with --dropout' lora-tra
 refused 'there is no grid to train for' '--merge-aware over a plain base' lora-train -m base -o out.d --merge-aware train.tok
 refused 'was trained with --merge-aware and only goes on so' 'an ordinary run from there' lora-train -m q2 -o out.d --adapter aware2 train.tok
 
+# ---- the recipe ----
+if has_tool quantize; then
+    mkdir recipe && cd recipe || exit
+    example_files || { report 1 'the files can be made'; finish; }
+    unset MAKEFLAGS MFLAGS MAKELEVEL
+    recipe() {
+        run make -f "$ROOT/pipelines/qlora.mk" MODEL=model DATA=alpaca.json EVAL=messages.jsonl OUT=run LORA='--steps 3 --rank 4' "$@"
+    }
+    recipe
+    is_status 0 'qlora.mk runs'
+    is "$(grep -c '"loss"' run/loss.jsonl)" 4 'and tells four losses'
+    not_ok 'its result is a plain model' grep -q quantization_config run/merged/config.json
+    recipe
+    is "$(grep -c . out)" 1 'a second time there is nothing to do'
+    recipe MERGE=--requantize
+    is_status 0 'with another merge'
+    has run/merged/config.json quantization_config 'the result is in the layout of the base'
+    not_ok 'and nothing is trained again' grep -q '^lora-train' out
+    run gen -q -m run/merged --max-tokens 2 hi
+    is_status 0 'gen takes it'
+    cd .. || exit
+else
+    skip 'no quantize' 8
+fi
+
 # ---- memory: that of the largest tensor, and of one module in f32 ----
 if nm "$BUILD/bin/adapter-merge" | grep -q __asan; then
     skip 'sanitizers need memory of their own' 2
