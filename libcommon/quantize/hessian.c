@@ -4,13 +4,19 @@
 
 #include "base/mem.h"
 
-enum { PANEL = 128, LIST = 16 }; /* rows of H multiplied together; panels in one list */
+enum {
+    LEAF = 144,  /* a block on the diagonal that is not divided further */
+    STRIP = 512, /* rows of a product at most */
+    HELD = 1024, /* rows of H in the scratch */
+    LIST = 32,   /* products that go out together */
+    PANEL = 128, /* rows of H in f32 for hessian_energy */
+};
 
 void hessian_init(struct hessian *h, int64_t n)
 {
     *h = (struct hessian){.n = n};
     h->at = mem_zalloc((size_t)n, (size_t)n * sizeof *h->at);
-    h->part = mem_array(NULL, (size_t)n * PANEL, LIST * sizeof *h->part);
+    h->part = mem_array(NULL, (size_t)n, HELD * sizeof *h->part);
 }
 
 void hessian_release(struct hessian *h)
@@ -22,7 +28,7 @@ void hessian_release(struct hessian *h)
 
 int64_t hessian_bytes(int64_t n)
 {
-    return n * n * (int64_t)sizeof(double) + n * PANEL * LIST * (int64_t)sizeof(float);
+    return n * n * (int64_t)sizeof(double) + n * HELD * (int64_t)sizeof(float);
 }
 
 static int64_t min_of(int64_t a, int64_t b)
@@ -30,34 +36,65 @@ static int64_t min_of(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-/* Rows first .. first + count * PANEL - 1 of H, from the diagonal on, += what lies in the scratch. */
-static void gather(struct hessian *h, const struct matmul *list, int count, int64_t first)
+/* Products under way: blocks of H on and above the diagonal. */
+struct blocks {
+    struct hessian *h;
+    const struct kernels *k;
+    const float *x;
+    int64_t rows;
+    struct matmul list[LIST];
+    int64_t row[LIST], col[LIST]; /* where they belong */
+    int count;
+    int64_t used;                 /* of the scratch */
+};
+
+static void blocks_run(struct blocks *b)
 {
-    int64_t end = min_of(first + (int64_t)count * PANEL, h->n);
-#pragma omp parallel for schedule(dynamic, 8)
-    for (int64_t i = first; i < end; i++) {
-        const struct matmul *m = &list[(i - first) / PANEL];
-        int64_t from = h->n - m->n;
-        const float *sum = m->c + (i - from) * m->ldc - from;
-        double *to = h->at + i * h->n;
+    b->k->matmul(b->list, b->count);
+    for (int i = 0; i < b->count; i++) {
+        const struct matmul *m = &b->list[i];
+#pragma omp parallel for schedule(static)
+        for (int64_t r = 0; r < m->m; r++) {
+            double *to = b->h->at + (b->row[i] + r) * b->h->n + b->col[i];
+            const float *sum = m->c + r * m->ldc;
 #pragma omp simd
-        for (int64_t j = i; j < h->n; j++)
-            to[j] += (double)sum[j];
+            for (int64_t c = 0; c < m->n; c++)
+                to[c] += (double)sum[c];
+        }
     }
+    b->count = 0;
+    b->used = 0;
+}
+
+static void add_block(struct blocks *b, int64_t row, int64_t m, int64_t col, int64_t n)
+{
+    int64_t width = b->h->n;
+    if (b->count == LIST || b->used + m * n > HELD * width)
+        blocks_run(b);
+    b->list[b->count] = (struct matmul){m, n, b->rows, {b->x + row, DTYPE_F32, 1, width}, {b->x + col, DTYPE_F32, width, 1}, b->h->part + b->used, n, 1, 0, false};
+    b->row[b->count] = row, b->col[b->count++] = col;
+    b->used += m * n;
+}
+
+/* The triangle of rows s .. e - 1: a block, or what lies right of its first half, and two triangles. */
+static void add_triangle(struct blocks *b, int64_t s, int64_t e)
+{
+    int64_t middle = s + (e - s + 1) / 2;
+    if (e - s <= LEAF) {
+        add_block(b, s, e - s, s, e - s);
+        return;
+    }
+    for (int64_t i = s; i < middle; i += STRIP)
+        add_block(b, i, min_of(STRIP, middle - i), middle, e - middle);
+    add_triangle(b, s, middle);
+    add_triangle(b, middle, e);
 }
 
 static void add_part(struct hessian *h, const struct kernels *k, const float *x, int64_t rows)
 {
-    int64_t n = h->n;
-    for (int64_t first = 0; first < n; first += (int64_t)PANEL * LIST) {
-        struct matmul list[LIST];
-        int count = 0;
-        for (int64_t s = first; s < n && count < LIST; s += PANEL, count++)
-            list[count] = (struct matmul){min_of(PANEL, n - s), n - s, rows, {x + s, DTYPE_F32, 1, n}, {x + s, DTYPE_F32, n, 1},
-                                          h->part + (int64_t)count * PANEL * n, n - s, 1, 0, false};
-        k->matmul(list, count);
-        gather(h, list, count, first);
-    }
+    struct blocks b = {.h = h, .k = k, .x = x, .rows = rows};
+    add_triangle(&b, 0, h->n);
+    blocks_run(&b);
 }
 
 void hessian_add(struct hessian *h, const struct kernels *k, const float *x, int64_t rows)

@@ -4,7 +4,7 @@
  *
  * Rows come in parts; the products of one call are summed in f32, at most HESSIAN_ROWS of them at a time, and these sums in double, in
  * order, so the result depends on neither threads nor, where parts are multiples of HESSIAN_ROWS, on how the rows are cut.
- * Only panels on and above the diagonal are multiplied. */
+ * Little more than what is on and above the diagonal is multiplied. */
 #ifndef QUANTIZE_HESSIAN_H
 #define QUANTIZE_HESSIAN_H
 
