@@ -142,6 +142,68 @@ static void bench_products(void)
     bench_matmul("decode", Y, DTYPE_F16, 1, 49152, 576);
 }
 
+struct coding {
+    struct quantized q;
+    float *w;    /* (out, in) */
+    void *values; /* of BF16 */
+};
+
+static void run_quantize(void *arg)
+{
+    struct coding *c = arg;
+    k->quantize_4bit((uint8_t *)c->q.codes, (float *)c->q.scales, c->q.kind, c->q.group, c->w, DTYPE_F32, c->q.out * c->q.in);
+}
+
+static void run_dequantize(void *arg)
+{
+    struct coding *c = arg;
+    k->dequantize(c->values, DTYPE_BF16, c->q.in, &c->q, 0, c->q.out, 0, c->q.in);
+}
+
+/* Products of a quantized weight beside the ones of bf16 above: few rows as elements a second, many as operations. */
+static void bench_quantized_products(const char *what, const struct quantized *q)
+{
+    static const int64_t rows[] = {1, 4, 16, 512};
+    char name[100];
+    for (int i = 0; i < 4; i++)
+        for (int back = 0; back <= (rows[i] > MATMUL_FEW_ROWS); back++) {
+            int64_t n = back ? q->in : q->out, depth = back ? q->out : q->in;
+            snprintf(name, sizeof name, "matmul quantized %s %s %ldx%ldx%ld", what, back ? "dx=dyW" : "y=xW'", (long)rows[i], (long)q->out, (long)q->in);
+            if (!wanted(name))
+                continue;
+            float *x = noise(rows[i] * depth), *y = noise(rows[i] * n);
+            struct matmul m = {rows[i], n, depth, {x, DTYPE_F32, depth, 1}, {NULL, DTYPE_F32, back ? q->in : 1, back ? 1 : q->in, q}, y, n, 1, 0};
+            line(name, 2.0 * (double)rows[i] * (double)(q->out * q->in), best_time(run_matmul, &m), top.flops, "FLOP/s");
+            free(x), free(y);
+        }
+}
+
+/* One set of random codes and scales that every kind reads. */
+static void bench_quantized(void)
+{
+    int64_t out = 3072, in = 3072, n = out * in;
+    float *codes = noise(n / 4), *scales = noise(n / 32), *w = noise(n);
+    void *values = mem_array(NULL, (size_t)n, 2);
+    const struct { const char *name; struct quantized q; } kinds[] = {
+        {"nf4", {QUANTIZED_NF4, 4, out, in, 64, DTYPE_BF16, codes, scales, DTYPE_F32}},
+        {"int8", {QUANTIZED_INT8, 8, out, in, 0, DTYPE_F32, codes, scales, DTYPE_F32}},
+        {"gptq 4", {QUANTIZED_GPTQ, 4, out, in, 128, DTYPE_F32, codes, scales, DTYPE_F16, .zeros = codes, .zeros_stored = QUANTIZED_ZEROS_LESS_ONE}},
+        {"awq", {QUANTIZED_AWQ, 4, out, in, 128, DTYPE_F32, codes, scales, DTYPE_F16, .zeros = codes}},
+    };
+    for (int i = 0; i < 4; i++) {
+        char name[100];
+        struct coding c = {kinds[i].q, w, values};
+        bench_quantized_products(kinds[i].name, &kinds[i].q);
+        snprintf(name, sizeof name, "dequantize %s to bf16, bytes written", kinds[i].name);
+        if (wanted(name))
+            line(name, 2.0 * (double)n, best_time(run_dequantize, &c), top.read_bytes, "B/s  ");
+        snprintf(name, sizeof name, "quantize %s, bytes read", kinds[i].name);
+        if (i == 0 && wanted(name))
+            line(name, 4.0 * (double)n, best_time(run_quantize, &c), top.read_bytes, "B/s  ");
+    }
+    free(codes), free(scales), free(w), free(values);
+}
+
 int main(int argc, char **argv)
 {
     struct err e = ERR_INIT;
@@ -159,6 +221,7 @@ int main(int argc, char **argv)
     }
     printf("%s, %d threads: %.1f GFLOP/s f32, %.1f GB/s read\n", k->features, omp_get_max_threads(), top.flops / 1e9, top.read_bytes / 1e9);
     bench_products();
+    bench_quantized();
     if (k->multiplies_bf16) {
         printf("%.1f GFLOP/s bf16\n", top.bf16_flops / 1e9);
         round_bf16 = true;
