@@ -176,7 +176,7 @@ VEC void vi_store_nibbles(void *p, vi a) /* of 0 .. 15, the even lanes' above */
 {
     __m256i both = _mm256_or_si256(_mm256_slli_epi64(a, 4), _mm256_srli_epi64(a, 32));
     __m256i low = _mm256_shuffle_epi8(both, _mm256_set1_epi16(0x0800));
-    int word = _mm_extract_epi16(_mm256_castsi256_si128(low), 0) | _mm_extract_epi16(_mm256_extracti128_si256(low, 1), 0) << 16;
+    uint32_t word = (uint32_t)_mm_extract_epi16(_mm256_castsi256_si128(low), 0) | (uint32_t)_mm_extract_epi16(_mm256_extracti128_si256(low, 1), 0) << 16;
     memcpy(p, &word, 4);
 }
 
