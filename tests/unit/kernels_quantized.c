@@ -295,13 +295,22 @@ static void test_encoders(const struct level *l)
 
 /* ---- products ---- */
 
+/* x (rows, depth), aligned as only weights need not be. */
+static struct factor input_new(int64_t rows, int64_t depth, enum dtype type)
+{
+    struct factor x = factor_new(rows, depth, ROWS, type, 1);
+    memmove(x.memory, x.mat.data, (size_t)((rows - 1) * x.mat.row_stride + depth) * dtype_size(type));
+    x.mat.data = x.memory;
+    return x;
+}
+
 /* y = x W^T, or dx = dy W. Sums of codes leave W as it is where products are of bf16: x is of such numbers, and the truth that of f32. */
 static bool agrees(const struct level *l, const struct weight *w, int64_t rows, bool back, bool round)
 {
     const struct quantized *q = &w->q;
     int64_t n = back ? q->in : q->out, k = back ? q->out : q->in, ldc = n + 3, count = rows * ldc;
     bool sums = rows <= MATMUL_FEW_ROWS && !back && q->kind != QUANTIZED_NF4 && q->kind != QUANTIZED_FP4;
-    struct factor a = factor_new(rows, k, ROWS, round ? DTYPE_BF16 : DTYPE_F32, 1);
+    struct factor a = input_new(rows, k, round ? DTYPE_BF16 : DTYPE_F32);
     float *dense_w = mem_array(NULL, (size_t)(q->out * q->in), sizeof *dense_w), *c0 = block_new(count, 3);
     float *naive = block_copy(c0, count), *fast = block_copy(c0, count);
     double *truth = mem_array(NULL, (size_t)count, sizeof *truth);
@@ -349,7 +358,7 @@ static void test_product_bits(const struct level *l, const struct shape *s)
     struct weight w = weight_new(s);
     const struct quantized *q = &w.q;
     int64_t rows = 40, count = rows * q->out;
-    struct factor a = factor_new(rows, q->in, ROWS, DTYPE_F32, 1);
+    struct factor a = input_new(rows, q->in, DTYPE_F32);
     float *c = block_new(count, 2), *again = block_new(count, 3);
     struct matmul m = {rows, q->out, q->in, a.mat, {NULL, DTYPE_F32, 1, q->in, q}, c, q->out, 1, 0, false};
     bool same = true;
