@@ -134,6 +134,8 @@ example_files() {
             print "{\"instruction\": \"" q "\"}" >"prompts.jsonl"
             print "{\"text\": \"The " thing[i] " is " colour[i] ".\"}" >"corpus.jsonl"
         }
+        for (i = 0; i < 400; i++)
+            print "The " thing[i % 8 + 1] " is " colour[i * 3 % 8 + 1] ", not " colour[i % 7 + 1] "." >"wiki.test.txt"
         print "[" alpaca "]" >"alpaca.json"
         print "[" sharegpt "]" >"sharegpt.json"
         print "[" pairs "]" >"pairs.json"
@@ -148,6 +150,7 @@ example_files() {
     has_tool lora-train && lora-train -q -m model -o adapter --steps 2 --rank 4 train.tok &&
         lora-train -q -m model -o adapter2 --steps 2 --rank 4 --seed 1 train.tok || return 0
     has_tool adapter-merge && adapter-merge -q -m model -o merged adapter
+    has_tool quantize && quantize -q -m model -o model-nf4 --method nf4
     return 0
 }
 
