@@ -129,6 +129,12 @@ static void report(const struct merge_plan *p, int n)
     summary_count("changed", p->n_changed);
     summary_count("bytes", p->bytes);
     summary_count("untied", p->untied);
+    if (p->code_bytes) {
+        summary_real("codes_moved", (double)p->moved_bytes / (double)p->code_bytes);
+        if (!p->moved_bytes)
+            msg_warn("%s: no code differs from the base's: what was learned is smaller than the steps of the grid, and lost; a merge without --requantize "
+                     "keeps it, lora-train --merge-aware learns in such steps", cli.output);
+    }
     summary_count("peak_memory", progress_peak_memory());
     msg_info("%s: %d tensors, %d changed, %s in %.1f s, peak memory %s", cli.output, p->n_tensors, p->n_changed, size, progress_seconds(), peak);
 }
@@ -174,6 +180,7 @@ int main(int argc, char **argv)
         die_err(&e);
     progress_end();
     free(record);
+    p = merge_plan(m);
     merge_close(m);
     if (tokens)
         check(&mo, outdir_path(d), tokens);

@@ -43,6 +43,7 @@ struct merge_plan {
     bool untied;               /* lm_head.weight is split from the embedding */
     const char *type;          /* "bfloat16" when config.json must say so, else NULL */
     bool aware;                /* an adapter that was trained for --requantize is merged otherwise */
+    int64_t code_bytes, moved_bytes; /* after merge_write: codes that were made again, and how many of their bytes differ from the base's */
     const char *warning;       /* about the base, for the user; NULL: none */
 };
 

@@ -149,6 +149,13 @@ static int stream_values(const struct stream *s, const struct merge_item *item)
     return r;
 }
 
+static void count_moved(struct merge_plan *p, const char *codes, const char *before, int64_t n)
+{
+    p->code_bytes += n;
+    for (int64_t i = 0; i < n; i++)
+        p->moved_bytes += codes[i] != before[i];
+}
+
 /* Codes or scales of a requantized weight: each makes the whole weight again, as they stand far apart in the file. */
 static int stream_part(const struct stream *s, const struct merge_item *item)
 {
@@ -162,6 +169,8 @@ static int stream_part(const struct stream *s, const struct merge_item *item)
     if (r == 0)
         s->m->into->k->requantize(w, item->quantized, item->part == MERGE_CODES ? out : NULL, item->part == MERGE_SCALES ? out : NULL);
     free(w);
+    if (r == 0 && item->part == MERGE_CODES)
+        count_moved(&s->m->plan, out, item->base->data, (int64_t)item->base->size);
     drop_sources(s, item);
     if (r < 0) {
         free(out);

@@ -220,6 +220,11 @@ has out 'time, about' 'tells how long'
 ok 'and counts no more than the plan of training' test "$(awk '/FLOPs in all/ { print $4 }' out)" -le "$(time_of one.plan)"
 ok 'and the size of the file' test "$(awk '/^at most/ { print $3 }' out)" -ge "$(wc -c <written.ref)"
 not_ok 'and writes nothing' test -e planned.ref
+make-tokens -q -m model --kind pairs --samples 600 -o many.tok
+size=$(dpo-train -m model --write-ref many.ref --plan many.tok | awk '/^at most/ { print $3 }')
+dpo-train -q -m model --dtype f32 --write-ref many.ref many.tok
+ok 'nor tells less than many samples take' test "$size" -ge "$(wc -c <many.ref)"
+ok 'nor much more' test "$size" -le $(($(wc -c <many.ref) * 5 / 4 + 8192))
 refused 'may be used; fewer --rows' '--write-ref in too little memory' dpo-train -m model --write-ref planned.ref --memory 1M pairs.tok
 dpo-train -q -m model -o logs --dtype f32 --batch 8 --lr 1e-2 --steps 4 --log-every 2 pairs.tok
 ok '--log-every: means of the metrics' near "$(first logs logps/chosen)" "$(logged plain logps/chosen | awk '{ print ($1 + $2) / 2 }')" 1e-5

@@ -104,6 +104,10 @@ run gen -q -m q3 -a adapter3 --max-tokens 4 hi
 is_status 0 'gen with an adapter over a quantized base'
 
 # ---- refused ----
+lora-train -q -m q3 -o tiny --steps 1 --lr 1e-9 train.tok
+run adapter-merge -m q3 -o unmoved --requantize --summary moved.json tiny
+has err "no code differs from the base's" 'an adapter below the steps of the grid: --requantize says that it is lost'
+has moved.json '"codes_moved": 0.0' 'and --summary'
 usage 'exclude each other' '--base16 with --requantize' adapter-merge -m q3 -o out.d --base16 base --requantize adapter3
 usage 'keeps every tensor' '--requantize with --dtype' adapter-merge -m q3 -o out.d --requantize --dtype f16 adapter3
 make-adapter -q -m base -o of-base
