@@ -16,6 +16,7 @@
 #include "format/model_writer.h"
 #include "quantize/plan.h"
 #include "quantize/report.h"
+#include "quantize/solver.h"
 #include "train/checks.h"
 
 static struct {
@@ -68,7 +69,7 @@ static struct quantize_options check_usage(int operands)
     while (strcmp(quantize_method_name(q.method), o.method))
         q.method++;
     bool words = q.method >= QUANTIZE_RTN, four = q.method == QUANTIZE_NF4 || q.method == QUANTIZE_FP4;
-    bool calibrates = quantize_find_solver(q.method) != NULL;
+    bool calibrates = solver_has(q.method);
     refuse(o.group_given, words, "group");
     refuse(o.block_given, four, "block");
     refuse(o.nested, four, "double-quant");
@@ -136,7 +137,7 @@ static int check_resources(const struct quantize_plan *p, int64_t available, int
 static int print_plan(const struct quantize_job *j, const struct quantize_plan *p, int64_t available, int64_t free_bytes, struct err *e)
 {
     struct buf b = BUF_INIT;
-    quantize_plan_text(&b, p, j->selection, available, free_bytes, quantize_plan_seconds(p, j->o, j->selection, j->model, j->tokens));
+    quantize_plan_text(&b, p, j->selection, available, free_bytes, quantize_plan_seconds(p, j->o, j->selection, j->model));
     fputs(buf_str(&b), stdout);
     buf_release(&b);
     return check_resources(p, available, free_bytes, e);
@@ -239,8 +240,9 @@ static int run(struct quantize_job *j, struct run_record *old, struct err *e)
         *e = foreign;
         return -1;
     }
-    if (quantize_describe(j, &run_text, &provenance, e) < 0 || quantize_plan(&plan, j->o, j->selection, j->model, j->tokens, e) < 0)
+    if (quantize_describe(j, &run_text, &provenance, e) < 0)
         return -1;
+    quantize_plan(&plan, j->o, j->selection, j->model, j->tokens);
     j->run = run_text, j->provenance = provenance;
     int done = cli.output ? look_at_earlier(run_text, old, found, e) : 0;
     if (done >= 0 && cli.plan)

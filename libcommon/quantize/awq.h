@@ -6,7 +6,7 @@
  * round(w / scale) + zero, both cut to 0 .. 15. Errors of outputs are computed from second moments H of the inputs, which is the same as
  * computing the outputs for all of them.
  *
- * These are the parts; quantize/method.h has the whole as a solver (solve_awq.c), which says over which tokens it searches. Host memory;
+ * These are the parts; quantize/solver.h has the whole (solve_awq.c), which says over which tokens it searches. Host memory;
  * threads over outputs, the same bits for any number of them. */
 #ifndef QUANTIZE_AWQ_H
 #define QUANTIZE_AWQ_H

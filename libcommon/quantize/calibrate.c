@@ -6,6 +6,13 @@
 #include "base/threads.h"
 #include "model/rope.h"
 
+#define NEXT CALIBRATE_STAGES  /* what leads to the inputs of the next layer */
+
+const struct calibrate_span CALIBRATE_SPANS[CALIBRATE_STAGES] = {
+    [CALIBRATE_QKV] = {LAYER_Q, LAYER_O}, [CALIBRATE_O] = {LAYER_O, LAYER_GATE}, [CALIBRATE_GATE_UP] = {LAYER_GATE, LAYER_DOWN},
+    [CALIBRATE_DOWN] = {LAYER_DOWN, LAYER_LINEARS},
+};
+
 /* Samples that run together. */
 struct chunk {
     int first, n;        /* samples */
@@ -21,6 +28,7 @@ struct calibrate {
     int n_chunks;
     int64_t rows;        /* of the largest chunk */
     bool staged;         /* `mid` is there */
+    int gone;            /* the layer through which stages have gone, all but NEXT; -1: none */
     struct arena arena;
     float *x;            /* (tokens, C) inputs of the layer; from CALIBRATE_GATE_UP on the residual after attention */
     float *mid;          /* (tokens, max(H*D, F)) between stages: attention's output, then the gated product */
@@ -109,12 +117,12 @@ static void make_chunks(struct calibrate *c)
     }
 }
 
-static struct calibrate *new_unplanned(const struct model *m, const struct token_file *t, int64_t most, bool staged)
+static struct calibrate *new_unplanned(const struct model *m, const struct token_file *t, int64_t most)
 {
     struct calibrate *c = mem_zalloc(1, sizeof *c);
     c->m = (struct model *)m;
-    c->used = -1;
-    c->staged = staged;
+    c->used = c->gone = -1;
+    c->staged = most <= 0;
     choose_samples(c, t, most);
     make_chunks(c);
     arena_init(&c->arena);
@@ -122,9 +130,9 @@ static struct calibrate *new_unplanned(const struct model *m, const struct token
     return c;
 }
 
-int64_t calibrate_bytes(const struct model *m, const struct token_file *t, int64_t most, bool staged)
+int64_t calibrate_bytes(const struct model *m, const struct token_file *t, int64_t most)
 {
-    struct calibrate *c = new_unplanned(m, t, most, staged);
+    struct calibrate *c = new_unplanned(m, t, most);
     int64_t bytes = (int64_t)c->arena.used;
     calibrate_close(c);
     return bytes;
@@ -169,7 +177,7 @@ struct calibrate *calibrate_open(struct model *m, const struct token_file *t, in
         err_set(e, "%s: found %lld samples, expected at least 1 to calibrate with", t->path, (long long)t->n_samples);
         return NULL;
     }
-    struct calibrate *c = new_unplanned(m, t, most, most <= 0);
+    struct calibrate *c = new_unplanned(m, t, most);
     c->stop = stop;
     if (!arena_commit(&c->arena, e) && !fill(c, t, most, e))
         return c;
@@ -239,7 +247,7 @@ void calibrate_restore(struct calibrate *c)
     c->used = -1;
 }
 
-static bool stopped(const struct calibrate *c)
+bool calibrate_stopped(const struct calibrate *c)
 {
     threads_adapt();
     return c->stop && c->stop();
@@ -298,7 +306,7 @@ static const float *stage_chunk(struct calibrate *c, int layer, enum calibrate_s
         layer_mlp_input(&c->work, m, layer, &c->kept, k->rows);
         layer_hidden(&c->work, m, layer, &c->kept, k->rows);
         return c->work.f;
-    case CALIBRATE_NEXT:
+    case NEXT:
         layer_mlp_output(&c->work, m, layer, &c->kept, x, k->rows);
         return NULL;
     }
@@ -321,7 +329,7 @@ static const float *stored_chunk(struct calibrate *c, int layer, enum calibrate_
         c->work.f = c->mid + k->row * o->ffn;
     if (stage == CALIBRATE_DOWN)
         c->kept.x2 = x;
-    if (stage == CALIBRATE_NEXT)
+    if (stage == NEXT)
         copy_states(c, x2, x, k->rows);
     const float *in = stage_chunk(c, layer, stage, k);
     if (stage == CALIBRATE_GATE_UP) /* the layer's input is not needed any more */
@@ -329,31 +337,37 @@ static const float *stored_chunk(struct calibrate *c, int layer, enum calibrate_
     return in;
 }
 
-int calibrate_stage(struct calibrate *c, int layer, enum calibrate_stage stage, calibrate_sink *sink, void *arg, struct err *e)
+static int run_stage(struct calibrate *c, int layer, enum calibrate_stage stage, calibrate_sink *sink, void *arg)
 {
     const struct layer_kept kept = c->kept;
     float *f = c->work.f;
     int rc = 0;
-    if (!c->staged)
-        return err_set(e, "calibration: found one of chosen samples, expected one of all for stages");
     for (int i = 0; i < c->n_chunks && !rc; i++) {
         const float *in = stored_chunk(c, layer, stage, &c->chunks[i]);
         if (sink && in)
             sink(arg, in, c->chunks[i].rows);
         c->kept = kept;
         c->work.f = f;
-        rc = stopped(c);
+        rc = calibrate_stopped(c);
     }
+    c->gone = !rc && stage == CALIBRATE_DOWN ? layer : -1;
     return rc;
 }
 
-int calibrate_inputs(struct calibrate *c, int layer, calibrate_sink *const sinks[4], void *const args[4])
+int calibrate_stage(struct calibrate *c, int layer, enum calibrate_stage stage, calibrate_sink *sink, void *arg, struct err *e)
+{
+    if (!c->staged)
+        return err_set(e, "calibration: found one of chosen samples, expected one of all for stages");
+    return run_stage(c, layer, stage, sink, arg);
+}
+
+int calibrate_inputs(struct calibrate *c, int layer, calibrate_sink *const sinks[CALIBRATE_STAGES], void *const args[CALIBRATE_STAGES])
 {
     for (int i = 0; i < c->n_chunks; i++)
         for (enum calibrate_stage s = CALIBRATE_QKV; s <= CALIBRATE_DOWN; s++) {
             const float *in = stage_chunk(c, layer, s, &c->chunks[i]);
             sinks[s](args[s], in, c->chunks[i].rows);
-            if (stopped(c))
+            if (calibrate_stopped(c))
                 return 1;
         }
     return 0;
@@ -361,10 +375,12 @@ int calibrate_inputs(struct calibrate *c, int layer, calibrate_sink *const sinks
 
 int calibrate_advance(struct calibrate *c, int layer)
 {
+    if (c->gone == layer)
+        return run_stage(c, layer, NEXT, NULL, NULL);
     for (int i = 0; i < c->n_chunks; i++) {
-        for (enum calibrate_stage s = CALIBRATE_O; s <= CALIBRATE_NEXT; s++)
+        for (enum calibrate_stage s = CALIBRATE_O; s <= NEXT; s++)
             stage_chunk(c, layer, s, &c->chunks[i]);
-        if (stopped(c))
+        if (calibrate_stopped(c))
             return 1;
     }
     return 0;

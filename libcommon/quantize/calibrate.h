@@ -3,10 +3,10 @@
  *
  *     c = calibrate_open(model, tokens, 0, stop, e)
  *     for each layer: calibrate_use(c, layer)               the model's layer has these weights, until calibrate_restore or the next
- *         either calibrate_stage(c, i, CALIBRATE_QKV, sink, arg) ... CALIBRATE_DOWN, then CALIBRATE_NEXT, each once and in this order: what a
- *                stage computes it computes with the weights as they are then, so that modules can be quantized between stages
- *         or     calibrate_inputs(c, i, sinks, arg)         all inputs with the weights as they are, any number of times, and then
- *                calibrate_advance(c, i)                    the layer as a whole
+ *         either calibrate_stage(c, i, CALIBRATE_QKV, sink, arg) ... CALIBRATE_DOWN, each once and in this order: what a stage computes it computes
+ *                with the weights as they are then, so that modules can be quantized between stages
+ *         or     calibrate_inputs(c, i, sinks, arg)         all inputs with the weights as they are, any number of times
+ *         then   calibrate_advance(c, i)                    to the inputs of the next layer
  *     calibrate_close(c)
  *
  * Both ways give the same hidden states, bit for bit, when the weights are the same in the end: a run that is taken up again advances
@@ -20,8 +20,14 @@
 
 #define CALIBRATE_ROWS 2048
 
-/* Which inputs a stage gives out; NEXT: none. */
-enum calibrate_stage { CALIBRATE_QKV, CALIBRATE_O, CALIBRATE_GATE_UP, CALIBRATE_DOWN, CALIBRATE_NEXT };
+/* Which inputs a stage gives out. */
+enum calibrate_stage { CALIBRATE_QKV, CALIBRATE_O, CALIBRATE_GATE_UP, CALIBRATE_DOWN, CALIBRATE_STAGES };
+
+/* The linears that have a stage's inputs: first .. end - 1. */
+struct calibrate_span {
+    int first, end;
+};
+extern const struct calibrate_span CALIBRATE_SPANS[CALIBRATE_STAGES];
 
 struct calibrate;
 
@@ -33,17 +39,17 @@ typedef void calibrate_sink(void *arg, const float *x, int64_t rows);
 struct calibrate *calibrate_open(struct model *m, const struct token_file *t, int64_t most, int (*stop)(void), struct err *e) MUST_CHECK;
 void calibrate_close(struct calibrate *c); /* NULL is fine; restores */
 int64_t calibrate_tokens(const struct calibrate *c);
-/* Device memory of a walk; staged: with calibrate_stage. */
-int64_t calibrate_bytes(const struct model *m, const struct token_file *t, int64_t most, bool staged);
+int64_t calibrate_bytes(const struct model *m, const struct token_file *t, int64_t most); /* device memory of a walk */
 
 void calibrate_use(struct calibrate *c, const struct quantize_layer *l);
 void calibrate_restore(struct calibrate *c);
 
-/* sink NULL: only computed. */
+/* Of a walk of all samples (most 0). sink NULL: only computed. */
 int calibrate_stage(struct calibrate *c, int layer, enum calibrate_stage stage, calibrate_sink *sink, void *arg, struct err *e) MUST_CHECK;
 /* sinks[CALIBRATE_QKV] ... sinks[CALIBRATE_DOWN] take args[...]. */
-int calibrate_inputs(struct calibrate *c, int layer, calibrate_sink *const sinks[4], void *const args[4]) MUST_CHECK;
+int calibrate_inputs(struct calibrate *c, int layer, calibrate_sink *const sinks[CALIBRATE_STAGES], void *const args[CALIBRATE_STAGES]) MUST_CHECK;
 int calibrate_advance(struct calibrate *c, int layer) MUST_CHECK;
+bool calibrate_stopped(const struct calibrate *c); /* for work between stages: has `stop` said so? */
 
 /* The inputs of a layer: hidden states (tokens, C), and the samples' bounds among them (*n + 1). For searches that run parts of a layer. */
 const float *calibrate_states(const struct calibrate *c);

@@ -1,15 +1,8 @@
 /* One layer of the decoder as the methods of quantization see it, and what a method that calibrates gives.
  *
  * The run (quantize/run.h) goes through the layers in order. For each it makes a struct quantize_layer from the stored
- * weights; methods that need no data then encode each module by itself (quantize/encode.h), the others come as a
- * struct quantize_solver:
- *
- *     s = solver->open(&options, model, tokens, stop, &e)
- *     for each layer:  solver->solve(s, &layer, &e); [the run stores it, rounded]; solver->advance(s, &layer, &e)
- *                      or, of a layer that an earlier run has finished, solver->advance alone
- *     solver->close(s)
- *
- * All memory in the layer is the run's. Sizes have been checked: see quantize_check_shape(). */
+ * weights; methods that need no data then encode each module by itself (quantize/encode.h), the others solve it
+ * (quantize/solver.h). All memory in the layer is the run's. Sizes have been checked: see quantize_check_shape(). */
 #ifndef QUANTIZE_METHOD_H
 #define QUANTIZE_METHOD_H
 
@@ -62,28 +55,6 @@ struct quantize_layer {
     struct quantize_module modules[LAYER_LINEARS]; /* LAYER_Q ... */
     struct quantize_vector attn_norm, mlp_norm, q_norm, k_norm;
 };
-
-struct quantize_solver {
-    const char *name;
-
-    /* Memory beside the layer itself (its weights in f32 and grids), for the plan. */
-    int (*memory)(const struct quantize_options *o, struct model *m, const struct token_file *t, int64_t *bytes, struct err *e) MUST_CHECK;
-    /* The model's matrices stay where they are (mapped); to run a layer with weights of a struct quantize_layer the solver points the
-     * model's own structure at them, or works without it. `stop` (may be NULL) is asked now and then. The model, the tokens and the options live until close. */
-    void *(*open)(const struct quantize_options *o, struct model *m, const struct token_file *t, int (*stop)(void), struct err *e) MUST_CHECK;
-    /* Fills the grid of every module that is not kept, and the numbers for the report. 1: `stop` said so, the layer is not finished. */
-    int (*solve)(void *state, struct quantize_layer *l, struct err *e) MUST_CHECK;
-    /* Makes the inputs of the next layer with this layer's weights, which now are what is stored. Called for layers 0, 1, 2 ... each once.
-     * Not called for the last layer. 1: `stop` said so. */
-    int (*advance)(void *state, const struct quantize_layer *l, struct err *e) MUST_CHECK;
-    void (*close)(void *state); /* NULL is fine */
-    /* Floating-point operations of the whole run, for the plan's time; NULL: not known. */
-    double (*flops)(const struct quantize_options *o, const struct model *m, const struct token_file *t);
-};
-
-extern const struct quantize_solver quantize_gptq, quantize_awq;
-
-const struct quantize_solver *quantize_find_solver(enum quantize_method m); /* NULL: it needs no data */
 
 const char *quantize_method_name(enum quantize_method m); /* "gptq" */
 

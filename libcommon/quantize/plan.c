@@ -8,6 +8,7 @@
 #include "cli/progress.h"
 #include "format/model_folder.h"
 #include "quantize/encode.h"
+#include "quantize/solver.h"
 #include "train/plan_time.h"
 
 #define PROGRAM ((int64_t)24 << 20)       /* code, the model's tables, buffers of files */
@@ -43,17 +44,15 @@ static void plan_layer(struct quantize_plan *p, const struct quantize_options *o
         p->work = 5 * s->layer_weights;
 }
 
-int quantize_plan(struct quantize_plan *p, const struct quantize_options *o, const struct quantize_selection *s, struct model *m,
-                  const struct token_file *t, struct err *e)
+void quantize_plan(struct quantize_plan *p, const struct quantize_options *o, const struct quantize_selection *s, const struct model *m,
+                   const struct token_file *t)
 {
-    const struct quantize_solver *solver = quantize_find_solver(o->method);
     *p = (struct quantize_plan){.program = PROGRAM + PER_THREAD * threads_count() + 400LL * m->folder->n_tensors};
     plan_disk(p, o, s, m);
     plan_layer(p, o, s, m);
-    if (solver && solver->memory(o, m, t, &p->calibration, e) < 0)
-        return -1;
+    if (solver_has(o->method))
+        p->calibration = solver_memory(o, m, t);
     p->memory = p->program + p->stored + p->encoded + p->work + p->calibration;
-    return 0;
 }
 
 static double now(void)
@@ -85,15 +84,12 @@ static double seconds_per_weight(const struct quantize_options *o, const struct 
     return best / (double)t->numel;
 }
 
-double quantize_plan_seconds(const struct quantize_plan *p, const struct quantize_options *o, const struct quantize_selection *s, const struct model *m,
-                             const struct token_file *t)
+double quantize_plan_seconds(const struct quantize_plan *p, const struct quantize_options *o, const struct quantize_selection *s, const struct model *m)
 {
-    const struct quantize_solver *solver = quantize_find_solver(o->method);
     double seconds = (double)p->disk / WRITTEN_PER_SECOND;
-    if (!solver)
+    if (!solver_has(o->method))
         return seconds + (double)s->weights * seconds_per_weight(o, s, m);
-    double rate = solver->flops ? plan_product_rate(m, t->longest) : 0;
-    return rate > 0 ? seconds + solver->flops(o, m, t) / rate : -1;
+    return -1;
 }
 
 static void line(struct buf *b, const char *label, int64_t bytes)

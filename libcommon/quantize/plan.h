@@ -10,11 +10,10 @@ struct quantize_plan { /* bytes */
     int64_t result, meanwhile, disk;                             /* disk: at most */
 };
 
-int quantize_plan(struct quantize_plan *p, const struct quantize_options *o, const struct quantize_selection *s, struct model *m,
-                  const struct token_file *t, struct err *e) MUST_CHECK;
+void quantize_plan(struct quantize_plan *p, const struct quantize_options *o, const struct quantize_selection *s, const struct model *m,
+                   const struct token_file *t);
 /* From a moment's measurement on the machine as it is; negative: it cannot be told. */
-double quantize_plan_seconds(const struct quantize_plan *p, const struct quantize_options *o, const struct quantize_selection *s, const struct model *m,
-                             const struct token_file *t);
+double quantize_plan_seconds(const struct quantize_plan *p, const struct quantize_options *o, const struct quantize_selection *s, const struct model *m);
 void quantize_plan_text(struct buf *b, const struct quantize_plan *p, const struct quantize_selection *s, int64_t available, int64_t free_bytes,
                         double seconds); /* available, free_bytes: negative: not known */
 

@@ -13,14 +13,14 @@
 #include "quantize/layer_file.h"
 #include "quantize/layer_work.h"
 #include "quantize/report.h"
+#include "quantize/solver.h"
 
 #define TENSORS_MAX (LAYER_LINEARS * ENCODED_MAX + LAYER_FLOATS)
 
 struct run {
     const struct quantize_job *j;
     char hash[SHA256_HEX];   /* of the run's identity */
-    const struct quantize_solver *solver;
-    void *state;             /* of the solver */
+    struct solver *solver;   /* NULL: the method needs no data */
 };
 
 /* ---- reading the stored weights ---- */
@@ -177,12 +177,12 @@ static int solve_layer(const struct run *r, int layer, const struct st_file *don
     if (done) {
         result = layer_restore(l, j->model, j->o, done, e);
     } else {
-        result = r->solver->solve(r->state, l, e);
+        result = solver_solve(r->solver, l, e);
         if (result == 0)
             result = store_solved(r, l, e);
     }
     if (result == 0 && layer + 1 < j->selection->layers)
-        result = r->solver->advance(r->state, l, e);
+        result = solver_advance(r->solver, l);
     layer_free(l);
     return result;
 }
@@ -267,15 +267,14 @@ int quantize_remove_leftovers(const char *out, struct err *e)
 
 int quantize_run(const struct quantize_job *j, struct quantize_result *result, struct err *e)
 {
-    struct run r = {.j = j, .solver = quantize_find_solver(j->o->method)};
+    struct run r = {.j = j};
     int layers = j->selection->layers, status = -1;
     *result = (struct quantize_result){0};
     sha256_hex(j->run, strlen(j->run), r.hash);
     if (run_folder_record(j->folder, "running", j->run, 0, layers, e) == 0 && layer_files_begin(j->out, e) == 0 && check_others(j->model, e) == 0 &&
-        (!r.solver || (r.state = r.solver->open(j->o, j->model, j->tokens, j->stop, e))))
+        (!solver_has(j->o->method) || (r.solver = solver_open(j->o, j->model, j->tokens, j->stop, e))))
         status = all_layers(&r, result, e);
-    if (r.state)
-        r.solver->close(r.state);
+    solver_close(r.solver);
     if (status == 0)
         status = finish(&r, result, e);
     if (status < 0 && !layer_file_exists(j->out, 0) && layer_files_remove(j->out, e) < 0)

@@ -1,4 +1,4 @@
-/* AWQ as a solver.
+/* AWQ over a whole layer.
  *
  * All statistics are of the layer as it was, its inputs those of the layers before as they are stored. The calibration's samples are used until
  * they have AWQ_TOKENS tokens, evenly spread; the two searches that run a whole block again and again, for q, k, v (attention) and for gate and
@@ -11,8 +11,8 @@
 
 #include "base/mem.h"
 #include "quantize/awq.h"
-#include "quantize/calibrate.h"
 #include "quantize/hessian.h"
+#include "quantize/solver.h"
 
 #define AWQ_TOKENS 8192
 
@@ -27,8 +27,7 @@ struct state {
     const struct quantize_options *o;
     struct model *m;
     struct calibrate *walk;
-    int (*stop)(void);
-    struct inputs in[4];     /* by stage */
+    struct inputs in[CALIBRATE_STAGES];
 };
 
 /* A search under way: linears with the same inputs. */
@@ -46,9 +45,12 @@ struct search {
     bool stopped;
 };
 
-static int stage_of(int linear)
+static enum calibrate_stage stage_of(int linear)
 {
-    return linear < LAYER_O ? CALIBRATE_QKV : linear == LAYER_O ? CALIBRATE_O : linear < LAYER_DOWN ? CALIBRATE_GATE_UP : CALIBRATE_DOWN;
+    enum calibrate_stage g = CALIBRATE_QKV;
+    while (linear >= CALIBRATE_SPANS[g].end)
+        g++;
+    return g;
 }
 
 static void add_rows(void *arg, const float *x, int64_t rows)
@@ -146,7 +148,7 @@ static void search_ratios(struct search *q)
             least = error;
             memcpy(q->best, q->scales, (size_t)q->n * sizeof *q->best);
         }
-        q->stopped = q->s->stop && q->s->stop();
+        q->stopped = calibrate_stopped(q->s->walk);
     }
 }
 
@@ -240,11 +242,11 @@ static void divide_inputs(struct inputs *in, const float *s)
             in->h.at[i * n + j] /= (double)s[i] * (double)s[j];
 }
 
-static void apply_scales(struct state *s, struct quantize_layer *l, float *const scales[4])
+static void apply_scales(struct state *s, struct quantize_layer *l, float *const scales[CALIBRATE_STAGES])
 {
-    struct quantize_vector *const norms[4] = {[CALIBRATE_QKV] = &l->attn_norm, [CALIBRATE_GATE_UP] = &l->mlp_norm};
-    const int before[4] = {[CALIBRATE_O] = LAYER_V, [CALIBRATE_DOWN] = LAYER_UP};
-    for (int g = CALIBRATE_QKV; g <= CALIBRATE_DOWN; g++) {
+    struct quantize_vector *const norms[CALIBRATE_STAGES] = {[CALIBRATE_QKV] = &l->attn_norm, [CALIBRATE_GATE_UP] = &l->mlp_norm};
+    const int before[CALIBRATE_STAGES] = {[CALIBRATE_O] = LAYER_V, [CALIBRATE_DOWN] = LAYER_UP};
+    for (enum calibrate_stage g = CALIBRATE_QKV; g < CALIBRATE_STAGES; g++) {
         if (!scales[g])
             continue;
         if (norms[g])
@@ -252,9 +254,8 @@ static void apply_scales(struct state *s, struct quantize_layer *l, float *const
         else
             divide_rows(&l->modules[before[g]], scales[g]);
         divide_inputs(&s->in[g], scales[g]);
-        for (int i = 0; i < LAYER_LINEARS; i++)
-            if (stage_of(i) == g)
-                multiply_columns(&l->modules[i], scales[g]);
+        for (int i = CALIBRATE_SPANS[g].first; i < CALIBRATE_SPANS[g].end; i++)
+            multiply_columns(&l->modules[i], scales[g]);
     }
 }
 
@@ -263,7 +264,7 @@ static int scale_layer(struct state *s, struct quantize_layer *l)
 {
     struct search q = {.s = s, .l = l, .rows = calibrate_try_rows(s->walk)};
     int64_t count = q.rows * s->m->config.hidden;
-    float *scales[4] = {NULL};
+    float *scales[CALIBRATE_STAGES] = {NULL};
     q.want = mem_array(NULL, (size_t)count, sizeof *q.want);
     q.got = mem_array(NULL, (size_t)count, sizeof *q.got);
     q.x2 = mem_array(NULL, (size_t)count, sizeof *q.x2);
@@ -280,7 +281,7 @@ static int scale_layer(struct state *s, struct quantize_layer *l)
     calibrate_use(s->walk, l);
     if (!q.stopped)
         apply_scales(s, l, scales);
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < CALIBRATE_STAGES; i++)
         free(scales[i]);
     free(q.want);
     free(q.got);
@@ -321,11 +322,11 @@ static int check_finite(const struct state *s, const struct quantize_layer *l, s
 
 static int solve_with_inputs(struct state *s, struct quantize_layer *l, struct err *e)
 {
-    calibrate_sink *const sinks[4] = {add_rows, add_rows, add_rows, add_rows};
-    void *const args[4] = {&s->in[0], &s->in[1], &s->in[2], &s->in[3]};
+    calibrate_sink *const sinks[CALIBRATE_STAGES] = {add_rows, add_rows, add_rows, add_rows};
+    void *const args[CALIBRATE_STAGES] = {&s->in[0], &s->in[1], &s->in[2], &s->in[3]};
     if (calibrate_inputs(s->walk, l->index, sinks, args))
         return 1;
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < CALIBRATE_STAGES; i++)
         inputs_finish(&s->in[i]);
     if (check_finite(s, l, e))
         return -1;
@@ -337,62 +338,29 @@ static int solve_with_inputs(struct state *s, struct quantize_layer *l, struct e
     return 0;
 }
 
-static int solve(void *state, struct quantize_layer *l, struct err *e)
+static int solve(const struct quantize_options *o, struct model *m, struct calibrate *walk, struct quantize_layer *l, struct err *e)
 {
-    struct state *s = state;
-    for (int i = 0; i < LAYER_LINEARS; i++)
-        if (!s->in[stage_of(i)].k)
-            inputs_init(&s->in[stage_of(i)], s->m->k, l->modules[i].in);
-    calibrate_use(s->walk, l);
-    int rc = solve_with_inputs(s, l, e);
-    calibrate_restore(s->walk);
-    for (int i = 0; i < 4; i++)
-        inputs_release(&s->in[i]);
+    struct state s = {.o = o, .m = m, .walk = walk};
+    for (enum calibrate_stage g = CALIBRATE_QKV; g < CALIBRATE_STAGES; g++)
+        inputs_init(&s.in[g], m->k, l->modules[CALIBRATE_SPANS[g].first].in);
+    int rc = solve_with_inputs(&s, l, e);
+    for (enum calibrate_stage g = CALIBRATE_QKV; g < CALIBRATE_STAGES; g++)
+        inputs_release(&s.in[g]);
     return rc;
 }
 
-static int advance(void *state, const struct quantize_layer *l, struct err *e)
+static int64_t memory(const struct quantize_options *o, const struct model *m)
 {
-    struct state *s = state;
-    (void)e;
-    calibrate_use(s->walk, l);
-    int rc = calibrate_advance(s->walk, l->index);
-    calibrate_restore(s->walk);
-    return rc;
-}
-
-static void *open_solver(const struct quantize_options *o, struct model *m, const struct token_file *t, int (*stop)(void), struct err *e)
-{
-    struct state *s = mem_zalloc(1, sizeof *s);
-    *s = (struct state){.o = o, .m = m, .walk = calibrate_open(m, t, AWQ_TOKENS, stop, e), .stop = stop};
-    if (s->walk)
-        return s;
-    free(s);
-    return NULL;
-}
-
-static void close_solver(void *state)
-{
-    struct state *s = state;
-    if (!s)
-        return;
-    calibrate_close(s->walk);
-    free(s);
-}
-
-static int memory(const struct quantize_options *o, struct model *m, const struct token_file *t, int64_t *bytes, struct err *e)
-{
-    int64_t moments = 0, solving = 0, c = m->config.hidden;
-    (void)o, (void)e;
+    int64_t moments = 0, solving = 0;
+    (void)o;
+    for (enum calibrate_stage g = CALIBRATE_QKV; g < CALIBRATE_STAGES; g++)
+        moments += hessian_bytes(layer_linear(&m->layers[0], CALIBRATE_SPANS[g].first)->in);
     for (int i = 0; i < LAYER_LINEARS; i++) {
         const struct linear *l = layer_linear(&m->layers[0], i);
-        bool first = i == LAYER_Q || i == LAYER_O || i == LAYER_GATE || i == LAYER_DOWN;
         int64_t w = 2 * l->out * l->in * (int64_t)sizeof(float);
-        moments += first ? hessian_bytes(l->in) : 0;
         solving = w > solving ? w : solving;
     }
-    *bytes = calibrate_bytes(m, t, AWQ_TOKENS, false) + moments + solving + 3 * CALIBRATE_ROWS * c * (int64_t)sizeof(float);
-    return 0;
+    return moments + solving + 3 * CALIBRATE_ROWS * m->config.hidden * (int64_t)sizeof(float);
 }
 
-const struct quantize_solver quantize_awq = {"awq", memory, open_solver, solve, advance, close_solver};
+const struct solver_method solver_awq = {AWQ_TOKENS, solve, memory};

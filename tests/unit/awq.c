@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "base/threads.h"
-#include "quantize/calibrate.h"
 #include "quantize/hessian.h"
+#include "quantize/solver.h"
 #include "tests/unit/tap.h"
 #include "tests/unit/tiny_layer.h"
 
@@ -174,18 +174,18 @@ struct made {
 static void make_layers(struct model *m, const struct token_file *t, const struct quantize_options *o, struct made *made, int kept)
 {
     struct err e = ERR_INIT;
-    void *s = quantize_awq.open(o, m, t, NULL, &e);
+    struct solver *s = solver_open(o, m, t, NULL, &e);
     int rc = s ? 0 : -1;
     for (int i = 0; i < 2 && !rc; i++) {
         tiny_layer_make(&made->l[i], m, i);
         if (kept >= 0)
             made->l[i].modules[kept].kept = true;
-        if (!(rc = quantize_awq.solve(s, &made->l[i], &e)) && !i)
-            rc = quantize_awq.advance(s, &made->l[i], &e);
+        if (!(rc = solver_solve(s, &made->l[i], &e)) && !i)
+            rc = solver_advance(s, &made->l[i]);
     }
     if (rc)
         tiny_die(&e);
-    quantize_awq.close(s);
+    solver_close(s);
 }
 
 static void free_layers(struct made *made)
@@ -250,8 +250,7 @@ static void test_solver(void)
     make_uneven(m);
     tiny_tokens_make(&t, LENGTHS, SAMPLES, m->config.vocab);
     tiny_layer_make(&was, m, 0);
-    int64_t bytes = 0;
-    ok(!quantize_awq.memory(&o, m, t.file, &bytes, &e) && bytes > 0, "memory is told");
+    ok(solver_memory(&o, m, t.file) > calibrate_bytes(m, t.file, solver_awq.tokens), "memory is told");
     threads_set(1);
     make_layers(m, t.file, &o, &both, -1);
     threads_set(2);
@@ -310,14 +309,14 @@ static void test_solver_ends(void)
         tiny_die(&e);
     tiny_tokens_make(&t, LENGTHS, SAMPLES, m->config.vocab);
     tiny_layer_make(&l, m, 0);
-    void *s = quantize_awq.open(&o, m, t.file, always, &e);
-    is_int(s ? quantize_awq.solve(s, &l, &e) : -1, 1, "the solver stops when it is asked to");
-    quantize_awq.close(s);
+    struct solver *s = solver_open(&o, m, t.file, always, &e);
+    is_int(s ? solver_solve(s, &l, &e) : -1, 1, "the solver stops when it is asked to");
+    solver_close(s);
     l.mlp_norm.value[3] = INFINITY;
-    s = quantize_awq.open(&o, m, t.file, NULL, &e);
-    int rc = s ? quantize_awq.solve(s, &l, &e) : 0;
+    s = solver_open(&o, m, t.file, NULL, &e);
+    int rc = s ? solver_solve(s, &l, &e) : 0;
     ok(rc == -1 && strstr(e.text, "gate_proj: input"), "activations that are not finite are an error: %s", e.text);
-    quantize_awq.close(s);
+    solver_close(s);
     tiny_layer_free(&l);
     tiny_tokens_free(&t);
     model_close(m);

@@ -1,5 +1,5 @@
 /* The walk of calibration samples through the layers against the decoder, and GPTQ layer by layer on top of it. */
-#include "quantize/calibrate.h"
+#include "quantize/solver.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -43,11 +43,11 @@ static struct calibrate *open_walk(struct model *m, const struct token_file *t, 
     return c;
 }
 
-static bool run_stages(struct calibrate *c, int layer, calibrate_sink *sink, void *arg)
+static bool run_stages(struct calibrate *c, int layer)
 {
     struct err e = ERR_INIT;
-    for (enum calibrate_stage s = CALIBRATE_QKV; s <= CALIBRATE_NEXT; s++)
-        if (calibrate_stage(c, layer, s, sink, arg, &e))
+    for (enum calibrate_stage s = CALIBRATE_QKV; s < CALIBRATE_STAGES; s++)
+        if (calibrate_stage(c, layer, s, NULL, NULL, &e))
             return false;
     return true;
 }
@@ -63,7 +63,7 @@ static void test_states(const char *config, bool staged, const char *what)
     struct calibrate *c = open_walk(m, t.file, 0);
     bool done = true, same = true;
     for (int l = 0; l < m->config.layers; l++)
-        done &= staged ? run_stages(c, l, NULL, NULL) : !calibrate_advance(c, l);
+        done &= (!staged || run_stages(c, l)) && !calibrate_advance(c, l);
     struct arena a;
     struct decoder *d = decoder_new(m, 2100, 1, false, false);
     arena_init(&a);
@@ -124,7 +124,7 @@ static void test_inputs(void)
     float *xn = mem_array(NULL, (size_t)(rows * 64), sizeof *xn);
     m->k->rmsnorm(xn, 64, NULL, calibrate_states(c), 64, m->layers[0].attn_norm.weight, false, (float)m->config.rms_eps, rows, 64);
     bool done = !calibrate_inputs(c, 0, sinks, args);
-    for (enum calibrate_stage s = CALIBRATE_QKV; s <= CALIBRATE_DOWN; s++)
+    for (enum calibrate_stage s = CALIBRATE_QKV; s < CALIBRATE_STAGES; s++)
         done &= !calibrate_stage(c, 0, s, see, &staged[s], &e);
     for (int i = 0; i < 4; i++)
         ok(done && at_once[i].n == (size_t)(rows * at_once[i].width) && staged[i].n == at_once[i].n
@@ -163,7 +163,7 @@ static void test_choice(void)
     c = open_walk(m, t.file, 1);
     is_int(calibrate_tokens(c), 40, "at least one sample");
     calibrate_close(c);
-    ok(calibrate_bytes(m, t.file, 0, true) > calibrate_bytes(m, t.file, 0, false), "stages take memory");
+    ok(calibrate_bytes(m, t.file, 0) > calibrate_bytes(m, t.file, t.file->n_tokens), "stages take memory");
     e = (struct err)ERR_INIT;
     c = calibrate_open(m, t.file, 0, always, &e);
     is_int(calibrate_advance(c, 0), 1, "a walk stops when it is asked to");
@@ -182,10 +182,10 @@ static struct quantize_options gptq_options(void)
     return (struct quantize_options){.method = QUANTIZE_GPTQ, .bits = 4, .group = 32, .sym = true, .true_sequential = true, .damp = 0.01};
 }
 
-static void *open_gptq(const struct quantize_options *o, struct model *m, const struct token_file *t)
+static struct solver *open_gptq(const struct quantize_options *o, struct model *m, const struct token_file *t)
 {
     struct err e = ERR_INIT;
-    void *s = quantize_gptq.open(o, m, t, NULL, &e);
+    struct solver *s = solver_open(o, m, t, NULL, &e);
     if (!s)
         tiny_die(&e);
     return s;
@@ -212,18 +212,17 @@ static void test_gptq(struct quantize_options o, const char *what)
     struct model *m = open_tiny(LLAMA, &dir);
     struct quantize_layer whole[3], last;
     tiny_tokens_make(&t, LENGTHS, SAMPLES, m->config.vocab);
-    int64_t bytes = 0;
-    ok(!quantize_gptq.memory(&o, m, t.file, &bytes, &e) && bytes > 0, "%s: memory is told", what);
+    ok(solver_memory(&o, m, t.file) > calibrate_bytes(m, t.file, solver_gptq.tokens), "%s: memory is told", what);
     threads_set(2);
-    void *s = open_gptq(&o, m, t.file);
+    struct solver *s = open_gptq(&o, m, t.file);
     bool good = true, better = true, kept = true;
     for (int l = 0; l < 3; l++) {
         tiny_layer_make(&whole[l], m, l);
         struct quantize_layer before;
         tiny_layer_make(&before, m, l);
         whole[l].modules[LAYER_V].kept = l == 1;
-        good &= !quantize_gptq.solve(s, &whole[l], &e);
-        good &= l == 2 || !quantize_gptq.advance(s, &whole[l], &e);
+        good &= !solver_solve(s, &whole[l], &e);
+        good &= l == 2 || !solver_advance(s, &whole[l]);
         for (int i = 0; i < LAYER_LINEARS; i++) {
             struct quantize_module *q = &whole[l].modules[i];
             better &= q->kept || (q->output_error > 0 && q->output_error < q->weight_error && q->weight_error < 0.2 && q->damp == 0.01);
@@ -234,14 +233,14 @@ static void test_gptq(struct quantize_options o, const char *what)
     ok(good, "%s: all layers are solved %s", what, e.text);
     ok(better, "%s: outputs err less than weights", what);
     ok(kept && !whole[1].modules[LAYER_V].grid.codes, "%s: what is kept stays", what);
-    quantize_gptq.close(s);
+    solver_close(s);
     threads_set(1);
     s = open_gptq(&o, m, t.file);
-    good = !quantize_gptq.advance(s, &whole[0], &e) && !quantize_gptq.advance(s, &whole[1], &e);
+    good = !solver_advance(s, &whole[0]) && !solver_advance(s, &whole[1]);
     tiny_layer_make(&last, m, 2);
-    good &= !quantize_gptq.solve(s, &last, &e);
+    good &= !solver_solve(s, &last, &e);
     ok(good && same_modules(&last, &whole[2]), "%s: taken up again before the last layer, the same bits", what);
-    quantize_gptq.close(s);
+    solver_close(s);
     const struct linear *q = &m->layers[2].q;
     ok(q->type == DTYPE_BF16 && q->weight != last.modules[LAYER_Q].weight, "%s: the model has its weights again", what);
     for (int l = 0; l < 3; l++)
@@ -262,16 +261,16 @@ static void test_gptq_stops(void)
     struct model *m = open_tiny(LLAMA, &dir);
     tiny_tokens_make(&t, LENGTHS, SAMPLES, m->config.vocab);
     tiny_layer_make(&l, m, 0);
-    void *s = quantize_gptq.open(&o, m, t.file, always, &e);
-    is_int(s ? quantize_gptq.solve(s, &l, &e) : -1, 1, "a solver stops when it is asked to");
-    quantize_gptq.close(s);
+    struct solver *s = solver_open(&o, m, t.file, always, &e);
+    is_int(s ? solver_solve(s, &l, &e) : -1, 1, "a solver stops when it is asked to");
+    solver_close(s);
     tiny_layer_free(&l);
     tiny_layer_make(&l, m, 0);
     l.attn_norm.value[3] = INFINITY;
     s = open_gptq(&o, m, t.file);
-    int rc = quantize_gptq.solve(s, &l, &e);
+    int rc = solver_solve(s, &l, &e);
     ok(rc == -1 && strstr(e.text, "q_proj"), "activations that are not finite are an error: %s", e.text);
-    quantize_gptq.close(s);
+    solver_close(s);
     tiny_layer_free(&l);
     tiny_tokens_free(&t);
     model_close(m);

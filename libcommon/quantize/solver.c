@@ -1,0 +1,60 @@
+#include "quantize/solver.h"
+
+#include <stdlib.h>
+
+#include "base/mem.h"
+
+struct solver {
+    const struct solver_method *method;
+    const struct quantize_options *o;
+    struct model *m;
+    struct calibrate *walk;
+};
+
+static const struct solver_method *const methods[QUANTIZE_AWQ + 1] = {[QUANTIZE_GPTQ] = &solver_gptq, [QUANTIZE_AWQ] = &solver_awq};
+
+bool solver_has(enum quantize_method m)
+{
+    return methods[m] != NULL;
+}
+
+struct solver *solver_open(const struct quantize_options *o, struct model *m, const struct token_file *t, int (*stop)(void), struct err *e)
+{
+    const struct solver_method *method = methods[o->method];
+    struct calibrate *walk = calibrate_open(m, t, method->tokens, stop, e);
+    if (!walk)
+        return NULL;
+    struct solver *s = mem_alloc(sizeof *s);
+    *s = (struct solver){method, o, m, walk};
+    return s;
+}
+
+int solver_solve(struct solver *s, struct quantize_layer *l, struct err *e)
+{
+    calibrate_use(s->walk, l);
+    int rc = s->method->solve(s->o, s->m, s->walk, l, e);
+    calibrate_restore(s->walk);
+    return rc;
+}
+
+int solver_advance(struct solver *s, const struct quantize_layer *l)
+{
+    calibrate_use(s->walk, l);
+    int rc = calibrate_advance(s->walk, l->index);
+    calibrate_restore(s->walk);
+    return rc;
+}
+
+void solver_close(struct solver *s)
+{
+    if (!s)
+        return;
+    calibrate_close(s->walk);
+    free(s);
+}
+
+int64_t solver_memory(const struct quantize_options *o, const struct model *m, const struct token_file *t)
+{
+    const struct solver_method *method = methods[o->method];
+    return calibrate_bytes(m, t, method->tokens) + method->memory(o, m);
+}
