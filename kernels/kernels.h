@@ -158,7 +158,9 @@ struct kernels {
     const char *features; /* "avx2,fma", for --version and the log */
     bool multiplies_bf16; /* there are instructions for products with round_bf16 */
 
-    /* memory */
+    /* Memory. host_memory: device addresses are the host's, and a mapped file is an operand as it is. Else the host reaches them by the copies
+     * below alone (kernels/view.h), and all calls of a table come from one thread at a time. */
+    bool host_memory;
     void *(*alloc)(size_t bytes, struct err *e);   /* zeroed; NULL on error */
     void (*free)(void *p, size_t bytes);
     void (*copy_in)(void *device, const void *host, size_t bytes);

@@ -74,6 +74,7 @@ static void ceiling_ref(struct kernels_ceiling *c)
 
 void cpu_fill_ref(struct kernels *k)
 {
+    k->host_memory = true;
     k->alloc = cpu_alloc;
     k->free = cpu_free;
     k->copy_in = cpu_copy;

@@ -1,7 +1,6 @@
 #include "base/arena.h"
 
 #include <string.h>
-#include <sys/mman.h>
 
 void arena_init(struct arena *a)
 {
@@ -28,21 +27,18 @@ void *arena_alloc(struct arena *a, const char *label, size_t count, size_t size)
     return p;
 }
 
-int arena_commit(struct arena *a, struct err *e)
+int arena_commit(struct arena *a, void *(*alloc)(size_t bytes, struct err *e), void (*release)(void *p, size_t bytes), struct err *e)
 {
-    a->size = a->used;
+    a->size = a->used ? a->used : 1;
     a->used = 0;
-    void *p = mmap(NULL, a->size ? a->size : 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (p == MAP_FAILED)
-        return err_sys(e, "cannot get %zu bytes of memory", a->size);
-    madvise(p, a->size, MADV_HUGEPAGE);
-    a->base = p;
-    return 0;
+    a->free = release;
+    a->base = alloc(a->size, e);
+    return a->base ? 0 : -1;
 }
 
 void arena_release(struct arena *a)
 {
     if (a->base)
-        munmap(a->base, a->size ? a->size : 1);
+        a->free(a->base, a->size);
     arena_init(a);
 }

@@ -119,7 +119,7 @@ struct kv_cache *kv_cache_new(struct model *m, int max_sequences, int64_t max_po
         return NULL;
     }
     struct kv_cache *c = new_unplanned(m, max_sequences, max_positions);
-    if (arena_commit(&c->arena, e)) {
+    if (model_place_weights(m, e) || arena_commit(&c->arena, m->k->alloc, m->k->free, e)) {
         kv_cache_free(c);
         return NULL;
     }

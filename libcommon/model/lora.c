@@ -11,6 +11,7 @@
 #include "format/model_folder.h"
 #include "model/layer.h"
 #include "model/lora_modules.h"
+#include "kernels/view.h"
 #include "model/param.h"
 
 struct pair {
@@ -276,7 +277,7 @@ struct lora_set *lora_attach_adapter(struct model *m, const char *dir, double dr
 
 /* ---- values ---- */
 
-static void init_a(const struct param *p, uint64_t seed)
+static void init_a(const struct param *p, float *value, uint64_t seed)
 {
     const struct rng r = {seed, rng_stream(p->name, 0)};
     const float bound = (float)(1 / sqrt((double)p->shape[1]));
@@ -284,15 +285,33 @@ static void init_a(const struct param *p, uint64_t seed)
         uint32_t w[4];
         rng_block(&r, (uint64_t)i / 4, w);
         for (int64_t j = 0; j < 4 && i + j < p->numel; j++)
-            p->value[i + j] = ((float)(w[j] >> 8) * 0x1p-23f - 1) * bound;
+            value[i + j] = ((float)(w[j] >> 8) * 0x1p-23f - 1) * bound;
     }
 }
 
-static int load(const struct lora_set *s, const struct param *p, const struct st_tensor *t, struct err *e)
+static int load(const struct lora_set *s, float *value, const struct st_tensor *t, struct err *e)
 {
-    dtype_to_f32(p->value, t->data, t->type, (size_t)p->numel);
-    int64_t bad = floats_find_bad(p->value, p->numel);
+    dtype_to_f32(value, t->data, t->type, (size_t)t->numel);
+    int64_t bad = floats_find_bad(value, t->numel);
     return bad < 0 ? 0 : err_set(e, "%s: tensor '%s': element %lld is not a finite number", s->from->dir, t->name, (long long)bad);
+}
+
+/* From a stored tensor, or else from `base`, a vector of the model, or else a fresh A. */
+static int start(const struct lora_set *s, const struct param *p, const struct st_tensor *from, const float *base, uint64_t seed, struct err *e)
+{
+    const struct kernels *k = s->m->k;
+    size_t bytes = (size_t)p->numel * sizeof(float);
+    float *spare = k->host_memory ? NULL : mem_alloc(bytes), *value = kernels_stage(k, p->value, spare);
+    int r = 0;
+    if (from)
+        r = load(s, value, from, e);
+    else if (base)
+        k->copy_out(value, base, bytes);
+    else
+        init_a(p, value, seed);
+    kernels_staged(k, p->value, value, bytes);
+    free(spare);
+    return r;
 }
 
 int lora_start(struct lora_set *s, uint64_t seed, struct err *e)
@@ -302,17 +321,13 @@ int lora_start(struct lora_set *s, uint64_t seed, struct err *e)
         const struct pair *p = &s->pairs[i];
         p->x->a = p->x->pa->value;
         p->x->b = p->x->pb->value;
-        if (!p->from)
-            init_a(p->x->pa, seed);
-        else if (load(s, p->x->pa, p->from->a, e) < 0 || load(s, p->x->pb, p->from->b, e) < 0)
-            r = -1;
+        r = start(s, p->x->pa, p->from ? p->from->a : NULL, NULL, seed, e);
+        if (r == 0 && p->from)
+            r = start(s, p->x->pb, p->from->b, NULL, seed, e);
     }
     for (int i = 0; i < s->n_biases && r == 0; i++) {
         struct bias *b = &s->biases[i];
-        if (b->from)
-            r = load(s, b->p, b->from, e);
-        else
-            memcpy(b->p->value, b->base, (size_t)b->p->numel * sizeof(float));
+        r = start(s, b->p, b->from, b->base, seed, e);
         b->l->bias = b->p->value;
     }
     return r;
@@ -321,13 +336,21 @@ int lora_start(struct lora_set *s, uint64_t seed, struct err *e)
 int lora_save(const struct lora_set *s, const char *dir, const char *provenance, struct err *e)
 {
     int n = s->m->n_params;
+    const struct kernels *k = s->m->k;
+    void **copies = mem_zalloc((size_t)n, sizeof *copies);
     struct st_tensor *tensors = mem_zalloc((size_t)n, sizeof *tensors);
     for (int i = 0; i < n; i++) {
         struct param *p = s->m->params[i];
-        tensors[i] = (struct st_tensor){.name = p->name, .type = DTYPE_F32, .ndim = p->ndim, .numel = p->numel, .data = p->value};
+        size_t bytes = (size_t)p->numel * sizeof(float);
+        copies[i] = k->host_memory ? NULL : mem_alloc(bytes);
+        tensors[i] = (struct st_tensor){.name = p->name, .type = DTYPE_F32, .ndim = p->ndim, .numel = p->numel};
+        tensors[i].data = kernels_view(k, p->value, copies[i], bytes);
         memcpy(tensors[i].shape, p->shape, sizeof p->shape);
     }
     int r = adapter_write(dir, s->config, tensors, n, provenance, e);
+    for (int i = 0; i < n; i++)
+        free(copies[i]);
+    free(copies);
     free(tensors);
     return r;
 }

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "kernels/view.h"
 
 struct lora_grid {
     struct quantized base; /* as the folder stores it */
@@ -35,8 +36,8 @@ static struct lora_grid *grid_new(const struct kernels *k, const struct quantize
     return NULL;
 }
 
-/* w (out, in) += scale * B A with the roundings of a merge (merge_delta.c): ranks ascending, no fused operations. */
-static void add_pair(float *w, const struct lora *a, int64_t out, int64_t in)
+/* w (out, in) += scale * B A with the roundings of a merge (merge_delta.c): ranks ascending, no fused operations. All on the host. */
+static void add_factors(float *w, const struct lora *x, const float *a, const float *b, int64_t out, int64_t in)
 {
 #pragma omp parallel
     {
@@ -45,29 +46,45 @@ static void add_pair(float *w, const struct lora *a, int64_t out, int64_t in)
         for (int64_t o = 0; o < out; o++) {
             float *row = w + o * in;
             memset(sum, 0, (size_t)in * sizeof *sum);
-            for (int k = 0; k < a->rank; k++)
+            for (int k = 0; k < x->rank; k++)
                 for (int64_t j = 0; j < in; j++)
-                    sum[j] += a->b[o * a->rank + k] * a->a[k * in + j];
+                    sum[j] += b[o * x->rank + k] * a[k * in + j];
             for (int64_t j = 0; j < in; j++)
-                row[j] += a->scale * sum[j];
+                row[j] += x->scale * sum[j];
         }
         free(sum);
     }
+}
+
+static void add_pairs(const struct kernels *k, float *w, const struct linear *l)
+{
+    size_t bytes = (size_t)(l->out * l->in) * sizeof *w;
+    float *spare = k->host_memory ? NULL : mem_alloc(bytes), *host = kernels_stage(k, w, spare);
+    kernels_view(k, w, spare, bytes);
+    for (const struct lora *x = l->in_grid; x; x = x->next) {
+        size_t of_a = (size_t)(x->rank * l->in) * sizeof *x->a, of_b = (size_t)(x->rank * l->out) * sizeof *x->b;
+        float *a = k->host_memory ? NULL : mem_alloc(of_a), *b = k->host_memory ? NULL : mem_alloc(of_b);
+        add_factors(host, x, kernels_view(k, x->a, a, of_a), kernels_view(k, x->b, b, of_b), l->out, l->in);
+        free(a);
+        free(b);
+    }
+    kernels_staged(k, w, host, bytes);
+    free(spare);
 }
 
 int lora_fill_grid(struct model *m, struct linear *l, struct err *e)
 {
     const struct kernels *k = m->k;
     size_t bytes = (size_t)(l->out * l->in) * sizeof(float);
-    float *w = k->alloc(bytes, e);
+    float *w = model_place_weights(m, e) ? NULL : k->alloc(bytes, e);
     if (!w || (!l->made && !(l->made = grid_new(k, l->quantized, e)))) {
-        k->free(w, bytes);
+        if (w)
+            k->free(w, bytes);
         return -1;
     }
     struct lora_grid *g = l->made;
     k->dequantize(w, DTYPE_F32, l->in, &g->base, 0, l->out, 0, l->in);
-    for (const struct lora *a = l->in_grid; a; a = a->next)
-        add_pair(w, a, l->out, l->in);
+    add_pairs(k, w, l);
     k->requantize(w, &g->base, g->codes, g->scales);
     l->quantized->codes = g->codes;
     if (g->scales)

@@ -102,6 +102,10 @@ void model_close(struct model *m);
  * nothing changes. The host's is in huge pages: a pass over few rows, which only waits for weights, takes about two thirds of the
  * time that it takes over a file's small pages. The copy itself costs about as much as ten such passes. */
 bool model_copy_weights(struct model *m, size_t limit);
+/* Where device memory is not the host's, the matrices that are not trained have to be there before the first pass: who commits a plan or makes a
+ * cache calls this. Once; nothing on the CPU. */
+int model_place_weights(struct model *m, struct err *e) MUST_CHECK;
+size_t model_placed_bytes(struct model *m); /* what that takes or will take */
 /* --dtype: f32, bf16 (products of rounded factors), or auto: bf16 where the hardware multiplies it, else f32. */
 void model_set_dtype(struct model *m, const char *dtype);
 

@@ -1,4 +1,4 @@
-/* model_copy_weights: the matrices, in their stored types, from the mapped file into the device's memory. */
+/* model_copy_weights, model_place_weights: the matrices, in their stored types, from the mapped file into the device's memory. */
 #include <stdlib.h>
 
 #include "base/mem.h"
@@ -45,16 +45,17 @@ static void add_quantized(struct moves *v, struct linear *l)
                 add_move(v, pointers[i], used[j]);
 }
 
+/* What is trained has a master copy of its own. */
 static int add_linear(struct linear *l, void *arg)
 {
     struct moves *v = arg;
     if (l->quantized) {
         add_quantized(v, l);
-        return 0;
+    } else if (l->weight && !l->pw) {
+        char *name = mem_printf("%s.weight", l->module);
+        add_move(v, &l->weight, model_folder_find(v->m->folder, name));
+        free(name);
     }
-    char *name = mem_printf("%s.weight", l->module);
-    add_move(v, &l->weight, model_folder_find(v->m->folder, name));
-    free(name);
     return 0;
 }
 
@@ -67,20 +68,54 @@ static void copy(const struct model *m, const struct move *v)
     *v->pointer = to;
 }
 
-bool model_copy_weights(struct model *m, size_t limit)
+static struct moves list_moves(struct model *m)
 {
-    struct err e = ERR_INIT;
     struct moves v = {.m = m};
     model_each_linear(m, !m->config.tied, add_linear, &v);
     add_linear(&m->embed, &v);
-    if (v.bytes <= limit && (m->copied = m->k->alloc(v.bytes, &e))) {
-        m->copied_bytes = v.bytes;
-#pragma omp parallel for schedule(dynamic)
-        for (size_t i = 0; i < v.n; i++)
-            copy(m, &v.list[i]);
-        if (m->config.tied)
-            m->head.weight = m->embed.weight;
-    }
+    return v;
+}
+
+static int copy_all(struct model *m, const struct moves *v, struct err *e)
+{
+    if (!v->n)
+        return 0;
+    m->copied = m->k->alloc(v->bytes, e);
+    if (!m->copied)
+        return -1;
+    m->copied_bytes = v->bytes;
+#pragma omp parallel for schedule(dynamic) if (m->k->host_memory)
+    for (size_t i = 0; i < v->n; i++)
+        copy(m, &v->list[i]);
+    if (m->config.tied)
+        m->head.weight = m->embed.weight;
+    return 0;
+}
+
+bool model_copy_weights(struct model *m, size_t limit)
+{
+    struct err e = ERR_INIT;
+    struct moves v = list_moves(m);
+    bool copied = v.bytes <= limit && copy_all(m, &v, &e) == 0;
     free(v.list);
-    return m->copied != NULL;
+    return copied;
+}
+
+size_t model_placed_bytes(struct model *m)
+{
+    if (m->k->host_memory)
+        return 0;
+    struct moves v = list_moves(m);
+    free(v.list);
+    return v.bytes;
+}
+
+int model_place_weights(struct model *m, struct err *e)
+{
+    if (m->k->host_memory || m->copied || !m->folder)
+        return 0;
+    struct moves v = list_moves(m);
+    int r = copy_all(m, &v, e);
+    free(v.list);
+    return r;
 }

@@ -10,6 +10,7 @@
 #include "format/manifest.h"
 #include "format/model_folder.h"
 #include "format/model_writer.h"
+#include "kernels/view.h"
 #include "model/param.h"
 #include "model/tensors.h"
 
@@ -109,13 +110,34 @@ struct weights_train *weights_train_select(struct model *m, const char *source, 
 
 /* ---- values ---- */
 
+#define CHUNK (1 << 18) /* elements that are converted at a time */
+
+/* Gives every part of a tensor's values to fn(part, first, n, arg), to be filled. */
+static void fill_parts(const struct kernels *k, const struct param *p, void (*fn)(float *part, int64_t first, int64_t n, const void *arg), const void *arg)
+{
+    float *spare = k->host_memory ? NULL : mem_array(NULL, CHUNK, sizeof *spare);
+    for (int64_t i = 0, n; i < p->numel; i += n) {
+        n = p->numel - i < CHUNK ? p->numel - i : CHUNK;
+        float *part = kernels_stage(k, p->value + i, spare);
+        fn(part, i, n, arg);
+        kernels_staged(k, p->value + i, part, (size_t)n * sizeof *part);
+    }
+    free(spare);
+}
+
+static void convert(float *part, int64_t first, int64_t n, const void *arg)
+{
+    const struct master *x = arg;
+    dtype_to_f32(part, (const char *)x->weight + (size_t)first * dtype_size(x->type), x->type, (size_t)n);
+}
+
 static void start_weight(struct model *m, struct master *x)
 {
     struct linear *l = x->t->l;
     x->weight = l->weight;
     x->type = l->type;
     if (l->weight)
-        dtype_to_f32(x->p->value, l->weight, l->type, (size_t)x->p->numel);
+        fill_parts(m->k, x->p, convert, x);
     l->weight = x->p->value;
     l->type = DTYPE_F32;
     if (l == &m->embed && m->config.tied) {
@@ -124,38 +146,51 @@ static void start_weight(struct model *m, struct master *x)
     }
 }
 
-static void start_vector(struct master *x, float **at)
+static void start_vector(const struct kernels *k, struct master *x, float **at)
 {
+    size_t bytes = (size_t)x->p->numel * sizeof(float);
+    float *host = mem_alloc(bytes);
     x->weight = *at;
-    memcpy(x->p->value, *at, (size_t)x->p->numel * sizeof(float));
+    k->copy_out(host, *at, bytes);
+    k->copy_in(x->p->value, host, bytes);
     *at = x->p->value;
+    free(host);
 }
 
 void weights_train_start(struct weights_train *w)
 {
-#pragma omp parallel for schedule(dynamic)
+#pragma omp parallel for schedule(dynamic) if (w->m->k->host_memory)
     for (int i = 0; i < w->n; i++) {
         struct master *x = &w->masters[i];
         if (x->t->kind == TENSOR_WEIGHT)
             start_weight(w->m, x);
         else
-            start_vector(x, x->t->kind == TENSOR_BIAS ? &x->t->l->bias : &x->t->norm->weight);
+            start_vector(w->m->k, x, x->t->kind == TENSOR_BIAS ? &x->t->l->bias : &x->t->norm->weight);
     }
 }
 
 /* N(0, initializer_range), drawn from the stream of the tensor's name; norms 1, biases 0 (transformers, _init_weights). */
-static void draw(const struct master *x, double range, uint64_t seed)
+struct draw {
+    enum tensor_kind kind;
+    double range;
+    struct rng r;
+};
+
+static void draw(float *part, int64_t first, int64_t n, const void *arg)
 {
-    const struct rng r = {seed, rng_stream(x->t->name, 0)};
-    for (int64_t i = 0; i < x->p->numel; i++)
-        x->p->value[i] = x->t->kind == TENSOR_WEIGHT ? (float)range * rng_normal(&r, (uint64_t)i) : x->t->kind == TENSOR_NORM ? 1.0f : 0.0f;
+    const struct draw *d = arg;
+    for (int64_t i = 0; i < n; i++)
+        part[i] = d->kind == TENSOR_WEIGHT ? (float)d->range * rng_normal(&d->r, (uint64_t)(first + i)) : d->kind == TENSOR_NORM ? 1.0f : 0.0f;
 }
 
 void weights_train_draw(struct weights_train *w, uint64_t seed)
 {
-#pragma omp parallel for schedule(dynamic)
-    for (int i = 0; i < w->n; i++)
-        draw(&w->masters[i], w->m->config.init_range, seed);
+#pragma omp parallel for schedule(dynamic) if (w->m->k->host_memory)
+    for (int i = 0; i < w->n; i++) {
+        const struct master *x = &w->masters[i];
+        const struct draw d = {x->t->kind, w->m->config.init_range, {seed, rng_stream(x->t->name, 0)}};
+        fill_parts(w->m->k, x->p, draw, &d);
+    }
 }
 
 static void put_back(struct model *m, struct master *x)
@@ -200,8 +235,6 @@ void weights_train_detach(struct weights_train *w)
 
 /* ---- saving ---- */
 
-#define CHUNK (1 << 18) /* elements rounded at a time */
-
 static const struct param *find_master(const struct weights_train *w, const char *name)
 {
     if (w->m->config.tied && !strcmp(name, "lm_head.weight")) /* some files store the tied matrix twice */
@@ -239,19 +272,22 @@ static struct st_tensor *list_stored(const struct weights_train *w, int *n)
     return list;
 }
 
-static int write_master(const struct param *p, enum dtype type, void *chunk, struct model_writer *out, struct err *e)
+/* Where the type is not f32, the upper half of `room`, 2 CHUNK floats, takes what is rounded. */
+static int write_master(const struct kernels *k, const struct param *p, enum dtype type, float *room, struct model_writer *out, struct err *e)
 {
-    int64_t step = type == DTYPE_F32 ? p->numel : CHUNK;
-    for (int64_t i = 0; i < p->numel; i += step) {
-        int64_t n = p->numel - i < step ? p->numel - i : step;
+    for (int64_t i = 0, n; i < p->numel; i += n) {
+        n = p->numel - i < CHUNK ? p->numel - i : CHUNK;
+        const float *value = kernels_view(k, p->value + i, room, (size_t)n * sizeof *value);
+        const void *stored = value;
         if (type != DTYPE_F32) {
-            dtype_from_f32(chunk, type, p->value + i, (size_t)n);
-            int64_t bad = manifest_find_nonfinite(&(struct st_tensor){.type = type, .numel = n, .data = chunk});
+            dtype_from_f32(room + CHUNK, type, value, (size_t)n);
+            stored = room + CHUNK;
+            int64_t bad = manifest_find_nonfinite(&(struct st_tensor){.type = type, .numel = n, .data = stored});
             if (bad >= 0)
                 return err_set(e, "tensor '%s': element %lld, %g, is too large for the stored type %s", p->name, (long long)(i + bad),
-                               (double)p->value[i + bad], dtype_name(type));
+                               (double)value[bad], dtype_name(type));
         }
-        if (model_writer_data(out, type == DTYPE_F32 ? p->value + i : chunk, (size_t)n * dtype_size(type), e) < 0)
+        if (model_writer_data(out, stored, (size_t)n * dtype_size(type), e) < 0)
             return -1;
     }
     return 0;
@@ -262,17 +298,17 @@ int weights_train_save(const struct weights_train *w, const char *dir, const cha
     int n, r = model_folder_copy_files(w->source, dir, &(struct model_config_change){.untied = w->m->untied}, e);
     struct st_tensor *list = list_stored(w, &n);
     struct model_writer *out = r == 0 ? model_writer_begin(dir, list, n, MODEL_MAX_SHARD, provenance, e) : NULL;
-    void *chunk = mem_array(NULL, CHUNK, sizeof(float));
+    float *room = mem_array(NULL, 2 * CHUNK, sizeof *room);
     r = out ? 0 : -1;
     for (int i = 0; i < n && r == 0; i++) {
         const struct param *p = find_master(w, list[i].name);
-        r = p ? write_master(p, list[i].type, chunk, out, e) : model_writer_data(out, list[i].data, list[i].size, e);
+        r = p ? write_master(w->m->k, p, list[i].type, room, out, e) : model_writer_data(out, list[i].data, list[i].size, e);
     }
     if (r == 0)
         r = model_writer_end(out, e);
     else
         model_writer_free(out);
-    free(chunk);
+    free(room);
     free(list);
     return r;
 }

@@ -179,7 +179,7 @@ struct calibrate *calibrate_open(struct model *m, const struct token_file *t, in
     }
     struct calibrate *c = new_unplanned(m, t, most);
     c->stop = stop;
-    if (!arena_commit(&c->arena, e) && !fill(c, t, most, e))
+    if (!arena_commit(&c->arena, m->k->alloc, m->k->free, e) && !fill(c, t, most, e))
         return c;
     calibrate_close(c);
     return NULL;

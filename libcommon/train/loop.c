@@ -83,7 +83,7 @@ static int log_end(struct loop *l, int status, struct err *e)
 static int write_checkpoint(void *arg, const char *dir, struct err *e)
 {
     const struct train_job *j = arg;
-    return j->subject.save(j->subject.arg, dir, j->provenance, e) < 0 ? -1 : optimizer_state_save(j->optimizer, dir, e);
+    return j->subject.save(j->subject.arg, dir, j->provenance, e) < 0 ? -1 : optimizer_state_save(j->optimizer, j->model->k, dir, e);
 }
 
 static int save(struct loop *l, struct err *e)
@@ -108,7 +108,7 @@ static int resume(struct loop *l, struct err *e)
     int r = 0;
     if (dir) {
         l->s = found;
-        r = optimizer_state_load(j->optimizer, dir, e);
+        r = optimizer_state_load(j->optimizer, j->model->k, dir, e);
         if (r == 0 && j->objective->restore && j->objective->restore(j->objective->arg, found.objective, e) < 0)
             r = err_prefix(e, "%s", dir);
         batches_seek(j->batches, found.data_epoch, found.data_next);
@@ -130,7 +130,7 @@ static int diverged(struct loop *l, int64_t step, const char *what, const char *
 
 static int diverged_before(struct loop *l, const char *what)
 {
-    return diverged(l, l->s.step + 1, what, "the gradient of '", optimizer_find_bad_gradient(l->j->optimizer));
+    return diverged(l, l->s.step + 1, what, "the gradient of '", optimizer_find_bad_gradient(l->j->optimizer, l->j->model->k));
 }
 
 /* 1: stopped or diverged (see outcome), before anything was changed. */

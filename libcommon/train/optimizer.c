@@ -209,27 +209,26 @@ int64_t optimizer_saved_bytes(const struct optimizer *o)
     return bytes;
 }
 
-static bool is_finite(const float *x, int64_t n)
+/* Squares of f32 do not overflow a double: the sum is finite when all of them are. */
+static bool is_finite(const struct kernels *k, const float *x, int64_t n)
 {
-    while (n && isfinite(x[n - 1]))
-        n--;
-    return n == 0;
+    return isfinite(k->sum_squares(x, n));
 }
 
-const char *optimizer_find_bad_gradient(const struct optimizer *o)
+const char *optimizer_find_bad_gradient(const struct optimizer *o, const struct kernels *k)
 {
     for (int i = 0; i < o->n; i++)
-        if (!is_finite(o->params[i]->grad, o->params[i]->numel))
+        if (!is_finite(k, o->params[i]->grad, o->params[i]->numel))
             return o->params[i]->name;
     return NULL;
 }
 
 const char *optimizer_find_bad_value(const struct optimizer *o, const struct kernels *k)
 {
-    if (isfinite(k->sum_squares(o->value, o->offset[o->n])))
+    if (is_finite(k, o->value, o->offset[o->n]))
         return NULL;
     for (int i = 0; i < o->n; i++)
-        if (!is_finite(o->params[i]->value, o->params[i]->numel))
+        if (!is_finite(k, o->params[i]->value, o->params[i]->numel))
             return o->params[i]->name;
     return NULL;
 }

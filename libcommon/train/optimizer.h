@@ -57,13 +57,13 @@ struct optimizer_part {
     enum dtype type;
     bool flat;                   /* (count), else of the tensor's shape */
     int64_t count;
-    void *data;
+    void *data;                  /* device */
 };
 int optimizer_parts(const struct optimizer *o, int i, struct optimizer_part parts[OPTIMIZER_PARTS]);
 int64_t optimizer_saved_bytes(const struct optimizer *o); /* of all parts of all tensors */
 
 /* The first tensor whose gradient holds a NaN or an infinity; NULL when none does. */
-const char *optimizer_find_bad_gradient(const struct optimizer *o);
+const char *optimizer_find_bad_gradient(const struct optimizer *o, const struct kernels *k);
 /* The same of the trained weights; all of them are looked at in one fast pass. */
 const char *optimizer_find_bad_value(const struct optimizer *o, const struct kernels *k);
 

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "format/checkpoint.h"
 #include "format/safetensors.h"
+#include "kernels/view.h"
 
 static struct st_tensor *describe(const struct optimizer *o, int *n)
 {
@@ -24,7 +25,18 @@ static struct st_tensor *describe(const struct optimizer *o, int *n)
     return list;
 }
 
-int optimizer_state_save(const struct optimizer *o, const char *dir, struct err *e)
+struct sink {
+    struct st_writer *w;
+    struct err *e;
+};
+
+static int write_piece(void *arg, const void *host, size_t n)
+{
+    struct sink *s = arg;
+    return st_writer_data(s->w, host, n, s->e);
+}
+
+int optimizer_state_save(const struct optimizer *o, const struct kernels *k, const char *dir, struct err *e)
 {
     const struct st_meta meta = {ST_CHECKSUMS, NULL};
     char *path = file_join(dir, CHECKPOINT_OPTIMIZER);
@@ -36,7 +48,7 @@ int optimizer_state_save(const struct optimizer *o, const char *dir, struct err 
         err_sys(e, "%s: cannot write", path);
     r = w ? 0 : -1;
     for (int i = 0; i < n && r == 0; i++)
-        r = st_writer_data(w, list[i].data, list[i].size, e);
+        r = kernels_each(k, list[i].data, list[i].size, write_piece, &(struct sink){w, e});
     if (r == 0)
         r = st_writer_end(w, e);
     else
@@ -50,14 +62,14 @@ int optimizer_state_save(const struct optimizer *o, const char *dir, struct err 
     return r;
 }
 
-static int load_part(const struct st_file *f, const struct st_tensor *want, struct err *e)
+static int load_part(const struct kernels *k, const struct st_file *f, const struct st_tensor *want, struct err *e)
 {
     const struct st_tensor *t = st_find(f, want->name);
     if (!t)
         return err_set(e, "%s: tensor '%s' is missing", f->path, want->name);
     if (t->type != want->type || t->ndim != want->ndim || t->shape[0] != want->shape[0] || (t->ndim > 1 && t->shape[1] != want->shape[1]))
         return err_set(e, "%s: tensor '%s' is of another type or shape than the model needs", f->path, want->name);
-    memcpy((void *)want->data, t->data, t->size);
+    k->copy_in((void *)want->data, t->data, t->size);
     st_drop(f, t->data, t->size);
     return 0;
 }
@@ -70,7 +82,7 @@ static bool has_codes(const struct st_file *f)
     return false;
 }
 
-int optimizer_state_load(struct optimizer *o, const char *dir, struct err *e)
+int optimizer_state_load(struct optimizer *o, const struct kernels *k, const char *dir, struct err *e)
 {
     char *path = file_join(dir, CHECKPOINT_OPTIMIZER);
     struct st_file *f = st_open(path, e);
@@ -82,7 +94,7 @@ int optimizer_state_load(struct optimizer *o, const char *dir, struct err *e)
         r = err_set(e, "%s: holds %d tensors, expected %d", path, f->n_tensors, n);
     for (int i = 0; i < n; i++) {
         if (r == 0)
-            r = load_part(f, &list[i], e);
+            r = load_part(k, f, &list[i], e);
         free(list[i].name);
     }
     free(list);

@@ -6,7 +6,7 @@
 
 #include "train/optimizer.h"
 
-int optimizer_state_save(const struct optimizer *o, const char *dir, struct err *e) MUST_CHECK;
-int optimizer_state_load(struct optimizer *o, const char *dir, struct err *e) MUST_CHECK; /* names and shapes must be these exactly */
+int optimizer_state_save(const struct optimizer *o, const struct kernels *k, const char *dir, struct err *e) MUST_CHECK;
+int optimizer_state_load(struct optimizer *o, const struct kernels *k, const char *dir, struct err *e) MUST_CHECK; /* names and shapes must be these exactly */
 
 #endif

@@ -73,7 +73,7 @@ static int check_length(const struct model *m, const struct token_file *t, struc
 int plan_make(struct plan *p, struct model *m, struct optimizer *o, const struct plan_wish *w, const struct token_file *train,
               const struct token_file *eval, struct err *e)
 {
-    *p = (struct plan){0};
+    *p = (struct plan){.model = m};
     if (check_length(m, train, e) < 0 || check_length(m, eval, e) < 0)
         return -1;
     int64_t eval_longest = w->eval_longest ? w->eval_longest : eval ? eval->longest : 0;
@@ -96,7 +96,8 @@ int plan_make(struct plan *p, struct model *m, struct optimizer *o, const struct
 
 int plan_commit(struct plan *p, struct optimizer *o, struct err *e)
 {
-    if (arena_commit(&p->arena, e) < 0)
+    const struct kernels *k = p->model->k;
+    if (model_place_weights(p->model, e) < 0 || arena_commit(&p->arena, k->alloc, k->free, e) < 0)
         return -1;
     lay_out(p, o);
     return 0;

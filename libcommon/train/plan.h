@@ -23,6 +23,7 @@ struct plan_wish {
 struct plan {
     struct arena arena;       /* planned, not committed */
     struct decoder *decoder;
+    struct model *model;
     int64_t rows;             /* of a pack of samples */
     int64_t longest, room;    /* the longest sample, computed by itself when it has more rows; the most of both */
     bool recompute;

@@ -24,11 +24,14 @@ double plan_product_rate(const struct model *model, int64_t rows_at_once)
     int done = 0;
     rows = rows > rows_at_once ? rows_at_once : rows < 2 * MATMUL_FEW_ROWS ? 2 * MATMUL_FEW_ROWS : rows;
     struct err ignored = ERR_INIT; /* the caller is told by 0 */
-    size_t bytes = (size_t)(rows * (l->in + l->out) + (l->weight || l->quantized ? 0 : l->out * l->in)) * sizeof(float);
+    bool stored = k->host_memory && (l->weight || l->quantized); /* else the weights may be elsewhere */
+    size_t bytes = (size_t)(rows * (l->in + l->out) + (stored ? 0 : l->out * l->in)) * sizeof(float);
     float *x = k->alloc(bytes, &ignored), *y = x + rows * l->in;
     if (!x)
         return 0;
-    struct mat w = {l->weight ? l->weight : y + rows * l->out, l->weight ? l->type : DTYPE_F32, 1, l->in, l->quantized};
+    struct mat w = {y + rows * l->out, DTYPE_F32, 1, l->in, NULL};
+    if (stored)
+        w.data = l->weight, w.type = l->type, w.quantized = l->quantized;
     struct matmul m = {rows, l->out, l->in, {x, DTYPE_F32, l->in, 1}, w, y, l->out, 1, 0, model->bf16, NULL, 0};
     k->matmul(&m, 1); /* memory is touched, threads are started */
     for (; done < MOST && (done < 3 || now() - began < MEASURE_SECONDS); done++) {

@@ -5,6 +5,7 @@
 #include "base/arena.h"
 #include "base/bytes.h"
 #include "base/dtype.h"
+#include "base/mem.h"
 #include "base/rng.h"
 #include "base/sha256.h"
 #include "tests/unit/tap.h"
@@ -91,6 +92,18 @@ static void test_half(void)
     is_int(f32_to_bf16(3.4e38f), 0x7f80, "bf16 overflow is infinity");
 }
 
+static void *take(size_t bytes, struct err *e)
+{
+    (void)e;
+    return mem_zalloc(1, bytes);
+}
+
+static void give_back(void *p, size_t bytes)
+{
+    (void)bytes;
+    free(p);
+}
+
 static void test_arena(void)
 {
     struct arena a;
@@ -98,7 +111,7 @@ static void test_arena(void)
     arena_init(&a);
     ok(!arena_alloc(&a, "x", 10, 4) && !arena_alloc(&a, "y", 1, 1), "planning gives no memory");
     is_int((long long)a.used, 128, "sizes are rounded to 64");
-    ok(arena_commit(&a, &e) == 0, "commit");
+    ok(arena_commit(&a, take, give_back, &e) == 0, "commit");
     char *x = arena_alloc(&a, "x", 10, 4), *y = arena_alloc(&a, "y", 1, 1);
     ok(x && y == x + 64, "parts lie one after another");
     arena_release(&a);

@@ -68,7 +68,7 @@ static void test_states(const char *config, bool staged, const char *what)
     struct decoder *d = decoder_new(m, 2100, 1, false, false);
     arena_init(&a);
     decoder_layout(d, &a);
-    if (arena_commit(&a, &e))
+    if (arena_commit(&a, m->k->alloc, m->k->free, &e))
         tiny_die(&e);
     decoder_layout(d, &a);
     const float *x = calibrate_states(c);

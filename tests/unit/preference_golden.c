@@ -128,7 +128,7 @@ static void start_run(struct run *r, const char *dir, int64_t rows)
     arena_init(&r->arena);
     optimizer_layout(&r->optimizer, &r->arena);
     decoder_layout(r->d, &r->arena);
-    if (arena_commit(&r->arena, &e) < 0)
+    if (arena_commit(&r->arena, r->m->k->alloc, r->m->k->free, &e) < 0)
         tiny_die(&e);
     optimizer_layout(&r->optimizer, &r->arena);
     decoder_layout(r->d, &r->arena);

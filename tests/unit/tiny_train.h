@@ -128,7 +128,7 @@ __attribute__((unused)) static void tiny_decoder_make(struct tiny_decoder *t, st
     t->d = decoder_new(m, rows, seqs, backward, recompute);
     arena_init(&t->a);
     decoder_layout(t->d, &t->a);
-    if (arena_commit(&t->a, &e))
+    if (model_place_weights(m, &e) || arena_commit(&t->a, m->k->alloc, m->k->free, &e))
         tiny_die(&e);
     decoder_layout(t->d, &t->a);
 }

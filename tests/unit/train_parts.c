@@ -60,7 +60,7 @@ static void test_adamw(void)
     arena_init(&a);
     optimizer_layout(&o, &a);
     ok(!p[0]->value && a.used == 4 * (128 + 64), "four blocks of 21 and 5 floats, each tensor at 64 bytes: %zu bytes", a.used);
-    is_int(arena_commit(&a, &e), 0, "memory");
+    is_int(arena_commit(&a, k->alloc, k->free, &e), 0, "memory");
     optimizer_layout(&o, &a);
     for (int i = 0; i < 21; i++)
         p[0]->value[i] = 1;
@@ -86,9 +86,9 @@ static void test_adamw(void)
     optimizer_step(&o, k, &oo, 4, 5);
     is_near(o.m[3], m * .9 + .1 * 3 * (1 / (5 + 1e-6)), 1e-6, "clipped to norm 1");
     ok(p[0]->value[3] != before, "and stepped");
-    ok(!optimizer_find_bad_gradient(&o), "finite gradients");
+    ok(!optimizer_find_bad_gradient(&o, k), "finite gradients");
     p[1]->grad[4] = NAN;
-    is_str(optimizer_find_bad_gradient(&o), "layer.bias", "a NaN is found and named");
+    is_str(optimizer_find_bad_gradient(&o, k), "layer.bias", "a NaN is found and named");
     optimizer_release(&o);
     arena_release(&a);
     param_free(p[0]);
@@ -103,7 +103,7 @@ struct eight {
     struct arena a;
 };
 
-static void eight_open(struct eight *x, const char *name)
+static void eight_open(struct eight *x, const struct kernels *k, const char *name)
 {
     static const int64_t rows[] = {5000, 4095, 4096, 600};
     struct err e = ERR_INIT;
@@ -114,12 +114,12 @@ static void eight_open(struct eight *x, const char *name)
     optimizer_choose(&x->o, name);
     arena_init(&x->a);
     optimizer_layout(&x->o, &x->a);
-    if (arena_commit(&x->a, &e) < 0)
+    if (arena_commit(&x->a, k->alloc, k->free, &e) < 0)
         exit(1);
     optimizer_layout(&x->o, &x->a);
     for (int i = 0; i < 4; i++)
-        for (int64_t k = 0; k < x->p[i]->numel; k++)
-            x->p[i]->grad[k] = (float)(k % 17 - 8) / 64;
+        for (int64_t j = 0; j < x->p[i]->numel; j++)
+            x->p[i]->grad[j] = (float)(j % 17 - 8) / 64;
 }
 
 static void eight_close(struct eight *x)
@@ -137,7 +137,7 @@ static void test_eight_bits(void)
     const struct optimizer_options oo = {.lr = .01, .beta1 = .9, .beta2 = .999, .eps = 1e-8, .weight_decay = .1, .clip = 1};
     struct eight x, y, z;
     char dir[] = "/tmp/finetools-test.XXXXXX";
-    eight_open(&x, "adamw8bit"), eight_open(&y, "adamw8bit"), eight_open(&z, "adamw");
+    eight_open(&x, k, "adamw8bit"), eight_open(&y, k, "adamw8bit"), eight_open(&z, k, "adamw");
     is_int(x.o.n_eight, 2, "tensors of 5000 and 6000 elements are in 8 bits, one of 4095 and the embedding are not");
     is_int(x.o.moment[4], 4096 + 4096, "these have moments of f32");
     is_int(optimizer_saved_bytes(&x.o), 4 * (5000 + 4095 + 4096 + 6000) + 8 * (4095 + 4096) + 2 * 11000 + 8 * (20 + 24), "bytes of a checkpoint");
@@ -152,12 +152,12 @@ static void test_eight_bits(void)
     }
     ok(!memcmp(x.a.base, y.a.base, x.a.used), "a step is that of its operations, clipped");
     ok(mkdtemp(dir) != NULL, "a folder");
-    is_int(optimizer_state_save(&x.o, dir, &e), 0, "saved");
+    is_int(optimizer_state_save(&x.o, k, dir, &e), 0, "saved");
     eight_close(&y);
-    eight_open(&y, "adamw8bit");
-    is_int(optimizer_state_load(&y.o, dir, &e), 0, "loaded");
+    eight_open(&y, k, "adamw8bit");
+    is_int(optimizer_state_load(&y.o, k, dir, &e), 0, "loaded");
     ok(!memcmp(x.a.base, y.a.base, x.a.used), "the same bits");
-    is_int(optimizer_state_load(&z.o, dir, &e), -1, "into AdamW of f32");
+    is_int(optimizer_state_load(&z.o, k, dir, &e), -1, "into AdamW of f32");
     ok(strstr(e.text, "holds the state of adamw8bit, expected that of adamw") != NULL, "is refused: %s", e.text);
     char *path = mem_printf("%s/optimizer.safetensors", dir);
     unlink(path);

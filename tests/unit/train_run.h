@@ -28,6 +28,7 @@ struct run {
     char *bytes;             /* of the token file */
     size_t n_bytes;
     struct token_file *tokens;
+    const struct kernels *k; /* NULL: the CPU's */
     struct model *model;
     struct lora_set *lora;
     struct weights_train *weights;
@@ -146,7 +147,7 @@ static void run_train(struct run *r, const char *model, const struct lora_option
     const struct batches_options b = {r->seed, r->o.batch, r->o.batch_tokens, !strcmp(r->o.order, "random")};
     const char *tmp = getenv("TMPDIR");
     char *out = mem_printf("%s/run-XXXXXX", tmp ? tmp : "/tmp");
-    if (!mkdtemp(out) || !(r->model = model_open(model, kernels_open("cpu", &e), &e)))
+    if (!mkdtemp(out) || !(r->model = model_open(model, r->k ? r->k : kernels_open("cpu", &e), &e)))
         tiny_die(&e);
     if (lo)
         r->lora = lora_attach(r->model, lo, &e);
@@ -155,6 +156,7 @@ static void run_train(struct run *r, const char *model, const struct lora_option
     if (e.set)
         tiny_die(&e);
     optimizer_init(&r->optimizer, r->model->params, r->model->n_params);
+    optimizer_choose(&r->optimizer, r->o.optimizer);
     if (batches_init(&r->batches, r->tokens, &b, &e) < 0 || plan_make(&r->plan, r->model, &r->optimizer, &r->wish, r->tokens, NULL, &e) < 0 ||
         plan_commit(&r->plan, &r->optimizer, &e) < 0)
         tiny_die(&e);
