@@ -21,30 +21,15 @@ RESTART ?=
 SFT := $(if $(CHAT),$(OUT)/sft/adapter_model.safetensors)
 ADAPTER := $(OUT)/dpo/adapter_model.safetensors
 MERGED := $(OUT)/merged/config.json
-FILES := $(wildcard $(MODEL)/*.json $(MODEL)/*.safetensors)
+OPTIONS := encode lora dpo
+encode.options = $(MODEL) $(ENCODE)
+lora.options = $(LORA)
+dpo.options = $(DPO) $(SFT)
 
-# What the options were the last time is a prerequisite, written anew when they changed.
-same = $(and $(findstring x$1x,x$2x),$(findstring x$2x,x$1x))
-changed = $(if $(call same,$(file <$1),$2),,$1)
+include $(dir $(lastword $(MAKEFILE_LIST)))common.mk
 
-.DELETE_ON_ERROR:
 .PHONY: all
 all: $(MERGED)
-
-.PHONY: $(call changed,$(OUT)/encode.options,$(MODEL) $(ENCODE)) $(call changed,$(OUT)/lora.options,$(LORA)) \
-	$(call changed,$(OUT)/dpo.options,$(DPO) $(SFT))
-$(OUT)/encode.options:
-	@$(shell mkdir -p $(OUT))$(file >$@,$(MODEL) $(ENCODE)):
-$(OUT)/lora.options:
-	@$(shell mkdir -p $(OUT))$(file >$@,$(LORA)):
-$(OUT)/dpo.options:
-	@$(shell mkdir -p $(OUT))$(file >$@,$(DPO) $(SFT)):
-
-# A producer that dies in mid-pipe is noticed by tok-encode: the chat stream lacks its end.
-define encode
-mkdir -p $(OUT)
-fmt-chat -m $(MODEL) $1 $< | tok-encode -f -m $(MODEL) $(ENCODE) -o $@
-endef
 
 $(OUT)/chat.tok: $(CHAT) $(OUT)/encode.options $(FILES)
 	$(encode)

@@ -20,32 +20,16 @@ RESTART ?=
 BASE := $(OUT)/base/config.json
 ADAPTER := $(OUT)/adapter/adapter_model.safetensors
 MERGED := $(OUT)/merged/config.json
-FILES := $(wildcard $(MODEL)/*.json $(MODEL)/*.safetensors)
+OPTIONS := encode quantize lora merge
+encode.options = $(MODEL) $(ENCODE)
+quantize.options = $(MODEL) $(QUANTIZE)
+lora.options = $(LORA)
+merge.options = $(MERGE)
 
-# What the options were the last time is a prerequisite, written anew when they changed.
-same = $(and $(findstring x$1x,x$2x),$(findstring x$2x,x$1x))
-changed = $(if $(call same,$(file <$1),$2),,$1)
+include $(dir $(lastword $(MAKEFILE_LIST)))common.mk
 
-.DELETE_ON_ERROR:
 .PHONY: all
 all: $(OUT)/loss.jsonl
-
-# A producer that dies in mid-pipe is noticed by tok-encode: the chat stream lacks its end.
-define encode
-mkdir -p $(OUT)
-fmt-chat -m $(MODEL) $< | tok-encode -f -m $(MODEL) $(ENCODE) -o $@
-endef
-
-.PHONY: $(call changed,$(OUT)/encode.options,$(MODEL) $(ENCODE)) $(call changed,$(OUT)/quantize.options,$(MODEL) $(QUANTIZE))
-.PHONY: $(call changed,$(OUT)/lora.options,$(LORA)) $(call changed,$(OUT)/merge.options,$(MERGE))
-$(OUT)/encode.options:
-	@$(shell mkdir -p $(OUT))$(file >$@,$(MODEL) $(ENCODE)):
-$(OUT)/quantize.options:
-	@$(shell mkdir -p $(OUT))$(file >$@,$(MODEL) $(QUANTIZE)):
-$(OUT)/lora.options:
-	@$(shell mkdir -p $(OUT))$(file >$@,$(LORA)):
-$(OUT)/merge.options:
-	@$(shell mkdir -p $(OUT))$(file >$@,$(MERGE)):
 
 $(OUT)/train.tok: $(DATA) $(OUT)/encode.options $(FILES)
 	$(encode)

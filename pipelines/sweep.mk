@@ -18,18 +18,13 @@ RESTART ?=
 
 RUNS := $(foreach r,$(RANKS),$(foreach l,$(RATES),$(OUT)/rank-$r-lr-$l))
 
-FILES := $(wildcard $(MODEL)/*.json $(MODEL)/*.safetensors)
+OPTIONS := lora
+lora.options = $(MODEL) $(LORA)
 
-# What the options were the last time is a prerequisite, written anew when they changed.
-same = $(and $(findstring x$1x,x$2x),$(findstring x$2x,x$1x))
-changed = $(if $(call same,$(file <$1),$2),,$1)
+include $(dir $(lastword $(MAKEFILE_LIST)))common.mk
 
-.DELETE_ON_ERROR:
-.PHONY: all table $(call changed,$(OUT)/lora.options,$(MODEL) $(LORA))
+.PHONY: all table
 all: table
-
-$(OUT)/lora.options:
-	@$(shell mkdir -p $(OUT))$(file >$@,$(MODEL) $(LORA)):
 
 # rank-8-lr-1e-4 is --rank 8 --lr 1e-4. Status 3: diverged.
 $(OUT)/%.json: $(TRAIN) $(EVAL) $(OUT)/lora.options $(FILES)

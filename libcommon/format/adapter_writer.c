@@ -138,25 +138,6 @@ static int write_text(const char *dir, const char *name, const struct buf *b, st
     return r;
 }
 
-static int write_weights(const char *path, struct st_tensor *tensors, int n, const char *provenance, struct err *e)
-{
-    const struct st_meta meta[] = {{ST_CHECKSUMS, NULL}, {"format", "pt"}, {"finetools", provenance}};
-    FILE *f = fopen(path, "w+e");
-    if (!f)
-        return err_sys(e, "%s: cannot write", path);
-    struct st_writer *w = st_writer_begin(f, path, tensors, n, meta, provenance ? 3 : 2, e);
-    int r = w ? 0 : -1;
-    for (int i = 0; i < n && r == 0; i++)
-        r = st_writer_data(w, tensors[i].data, tensors[i].size, e);
-    if (r == 0)
-        r = st_writer_end(w, e);
-    else
-        st_writer_free(w);
-    if (fclose(f) != 0 && r == 0)
-        r = err_sys(e, "%s: cannot write", path);
-    return r;
-}
-
 /* An adapter that cannot be read back, or reads as something else, is worse than none. */
 static int read_back(const char *dir, const struct st_tensor *tensors, int n, struct err *e)
 {
@@ -183,9 +164,10 @@ int adapter_write(const char *dir, const struct adapter_config *c, struct st_ten
     if (r == 0)
         r = write_text(dir, "README.md", &card, e);
     char *record = r == 0 && provenance ? manifest_add_files(provenance, dir, e) : NULL;
+    const struct st_meta meta[] = {{ST_CHECKSUMS, NULL}, {"format", "pt"}, {"finetools", record}};
     r = e->set ? -1 : r;
     if (r == 0)
-        r = write_weights(path, tensors, n, record, e);
+        r = st_write(path, tensors, n, meta, record ? 3 : 2, e);
     if (r == 0)
         r = read_back(dir, tensors, n, e);
     buf_release(&config);

@@ -20,30 +20,27 @@ json_t *json_fields_find(const struct json_fields *r, const char *key)
     return json_is_null(v) ? NULL : v;
 }
 
-static void bad_int(struct json_fields *r, const char *key, int64_t min, int64_t max)
+static int64_t find_int(struct json_fields *r, const char *key, bool needed, int64_t absent, int64_t min, int64_t max)
 {
+    json_t *v = json_fields_find(r, key);
+    if (!v && !needed)
+        return absent;
+    if (json_is_integer(v) && json_integer_value(v) >= min && json_integer_value(v) <= max)
+        return json_integer_value(v);
     char expected[80];
     snprintf(expected, sizeof expected, "a whole number from %lld to %lld", (long long)min, (long long)max);
     json_fields_bad(r, key, expected);
+    return absent;
 }
 
 int64_t json_fields_need_int(struct json_fields *r, const char *key, int64_t min, int64_t max)
 {
-    if (json_fields_find(r, key))
-        return json_fields_int(r, key, min, min, max);
-    bad_int(r, key, min, max);
-    return min;
+    return find_int(r, key, true, min, min, max);
 }
 
 int64_t json_fields_int(struct json_fields *r, const char *key, int64_t absent, int64_t min, int64_t max)
 {
-    json_t *v = json_fields_find(r, key);
-    if (!v)
-        return absent;
-    if (json_is_integer(v) && json_integer_value(v) >= min && json_integer_value(v) <= max)
-        return json_integer_value(v);
-    bad_int(r, key, min, max);
-    return absent;
+    return find_int(r, key, false, absent, min, max);
 }
 
 double json_fields_number(struct json_fields *r, const char *key, double absent, double min, double max)

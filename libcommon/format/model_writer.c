@@ -139,6 +139,21 @@ static int close_shard(struct model_writer *w, struct err *e)
     return r;
 }
 
+static void free_writer(struct model_writer *w)
+{
+    if (!w)
+        return;
+    st_writer_free(w->writer);
+    if (w->out)
+        fclose(w->out);
+    for (int s = 0; s < w->n_shards; s++)
+        free(w->shards[s].file);
+    free(w->shards);
+    free(w->provenance);
+    free(w->dir);
+    free(w);
+}
+
 struct model_writer *model_writer_begin(const char *dir, struct st_tensor *tensors, int n, int64_t max_shard, const char *provenance,
                                         struct err *e)
 {
@@ -157,7 +172,7 @@ struct model_writer *model_writer_begin(const char *dir, struct st_tensor *tenso
             break;
     if (!e->set && plan(w, (uint64_t)max_shard, e) == 0 && open_shard(w, e) == 0)
         return w;
-    model_writer_free(w);
+    free_writer(w);
     return NULL;
 }
 
@@ -228,30 +243,16 @@ static int write_index(struct model_writer *w, struct err *e)
     return r;
 }
 
-int model_writer_end(struct model_writer *w, struct err *e)
+int model_writer_end(struct model_writer *w, int r, struct err *e)
 {
-    int r = advance(w, e);
+    if (r == 0)
+        r = advance(w, e);
     if (r == 0 && w->left > 0)
         r = err_set(e, "%s: less data than the tensors need", w->dir);
     if (r == 0)
         r = close_shard(w, e);
     if (r == 0 && w->n_shards > 1)
         r = write_index(w, e);
-    model_writer_free(w);
+    free_writer(w);
     return r;
-}
-
-void model_writer_free(struct model_writer *w)
-{
-    if (!w)
-        return;
-    st_writer_free(w->writer);
-    if (w->out)
-        fclose(w->out);
-    for (int s = 0; s < w->n_shards; s++)
-        free(w->shards[s].file);
-    free(w->shards);
-    free(w->provenance);
-    free(w->dir);
-    free(w);
 }

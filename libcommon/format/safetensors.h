@@ -88,6 +88,9 @@ int st_writer_end(struct st_writer *w, struct err *e) MUST_CHECK; /* frees w, al
 void st_writer_free(struct st_writer *w);                         /* after an error; NULL is fine */
 uint64_t st_writer_size(const struct st_writer *w);               /* of the whole file */
 
+/* A file whose data is all there, as each tensor's `data`; it goes again when it could not be written. */
+int st_write(const char *path, struct st_tensor *tensors, int n, const struct st_meta *meta, int n_meta, struct err *e) MUST_CHECK;
+
 /* Sorts and completes a list as st_writer_begin does; size: bytes of all data. */
 int st_layout(struct st_tensor *tensors, int n, const char *path, uint64_t *size, struct err *e) MUST_CHECK;
 

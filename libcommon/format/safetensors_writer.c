@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <xxhash.h>
 
 #include "base/bytes.h"
@@ -239,4 +240,24 @@ void st_writer_free(struct st_writer *w)
 uint64_t st_writer_size(const struct st_writer *w)
 {
     return 8 + w->header_size + w->data_size;
+}
+
+int st_write(const char *path, struct st_tensor *tensors, int n, const struct st_meta *meta, int n_meta, struct err *e)
+{
+    FILE *f = fopen(path, "w+e");
+    if (!f)
+        return err_sys(e, "%s: cannot write", path);
+    struct st_writer *w = st_writer_begin(f, path, tensors, n, meta, n_meta, e);
+    int r = w ? 0 : -1;
+    for (int i = 0; i < n && r == 0; i++)
+        r = st_writer_data(w, tensors[i].data, tensors[i].size, e);
+    if (r == 0)
+        r = st_writer_end(w, e);
+    else
+        st_writer_free(w);
+    if (fclose(f) != 0 && r == 0)
+        r = err_sys(e, "%s: cannot write", path);
+    if (r < 0)
+        unlink(path);
+    return r;
 }

@@ -240,10 +240,7 @@ static int write_weights(struct merge *m, const char *dir, const char *record, i
         if (merge_pipe_end(pipe, e) < 0)
             r = -1;
     }
-    if (r == 0)
-        r = model_writer_end(w, e);
-    else
-        model_writer_free(w);
+    r = model_writer_end(w, r, e);
     free(list);
     return r;
 }

@@ -304,10 +304,7 @@ int weights_train_save(const struct weights_train *w, const char *dir, const cha
         const struct param *p = find_master(w, list[i].name);
         r = p ? write_master(w->m->k, p, list[i].type, room, out, e) : model_writer_data(out, list[i].data, list[i].size, e);
     }
-    if (r == 0)
-        r = model_writer_end(out, e);
-    else
-        model_writer_free(out);
+    r = model_writer_end(out, r, e);
     free(room);
     free(list);
     return r;

@@ -113,10 +113,7 @@ static int write_weights(const struct parts *p, const struct quantize_job *j, co
     int r = w ? 0 : -1;
     for (int i = 0; i < p->n && r == 0; i++)
         r = copy_tensor(w, find(p, list[i].name, p->n), e);
-    if (r == 0)
-        r = model_writer_end(w, e);
-    else
-        model_writer_free(w);
+    r = model_writer_end(w, r, e);
     free(list);
     return r;
 }

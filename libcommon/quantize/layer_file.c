@@ -24,31 +24,11 @@ static char *layer_path(const char *out, int layer)
     return path_of(out, name);
 }
 
-static int write_tensors(const char *path, const struct st_meta *meta, int n_meta, struct st_tensor *tensors, int n, struct err *e)
-{
-    FILE *f = fopen(path, "w+e");
-    if (!f)
-        return err_sys(e, "%s: cannot write", path);
-    struct st_writer *w = st_writer_begin(f, path, tensors, n, meta, n_meta, e);
-    int r = w ? 0 : -1;
-    for (int i = 0; i < n && r == 0; i++)
-        r = st_writer_data(w, tensors[i].data, tensors[i].size, e);
-    if (r == 0)
-        r = st_writer_end(w, e);
-    else
-        st_writer_free(w);
-    if (fclose(f) != 0 && r == 0)
-        r = err_sys(e, "%s: cannot write", path);
-    if (r < 0)
-        unlink(path);
-    return r;
-}
-
 int layer_file_write(const char *out, int layer, const char *run, const char *report, struct st_tensor *tensors, int n, struct err *e)
 {
     const struct st_meta meta[] = {{ST_CHECKSUMS, NULL}, {"report", report}, {"run", run}};
     char *temporary = path_of(out, TEMPORARY), *path = layer_path(out, layer);
-    int r = write_tensors(temporary, meta, 3, tensors, n, e);
+    int r = st_write(temporary, tensors, n, meta, 3, e);
     if (r == 0 && rename(temporary, path) < 0)
         r = err_sys(e, "%s: cannot rename to %s", temporary, path);
     free(temporary);

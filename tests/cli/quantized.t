@@ -35,6 +35,13 @@ q() {
     edit-tensors m/model.safetensors "$@"
 }
 
+# spoiled FIXTURE 'edit' 'text' 'what'
+spoiled() {
+    fixture "$1"
+    q $2
+    broken "$3" "$4"
+}
+
 # config 'quantization_config' [WIDTH FFN KV]: config.json anew
 config() {
     printf '{"model_type": "llama", "hidden_size": %d, "intermediate_size": %d, "num_hidden_layers": 2, "num_attention_heads": %d, "num_key_value_heads": %d,
@@ -196,72 +203,30 @@ broken 'quantize_config.json: says otherwise than config.json of group_size' 'tw
 
 # Tensors of GPTQ and AWQ.
 M=model.layers.0.self_attn.k_proj
-fixture gptq-4-g32-order
-q set $M.g_idx 4 02000000
-broken "$M.g_idx': element 1: found group 2, expected 0 .. 1" 'a group outside'
-fixture gptq-4-g32-order
-q set $M.g_idx 12 ffffffff
-broken "$M.g_idx': element 3: found group -1, expected 0 .. 1" 'a negative group'
-fixture gptq-4-g32-order
-q shape $M.g_idx I32 63
-broken "$M.g_idx': found I32 [63], expected I32 [64]" 'a short g_idx'
-fixture gptq-4-g32-order
-q shape $M.qweight I32 8x31
-broken "$M.qweight': found I32 [8, 31], expected I32 [8, 32]" 'wrong words'
-fixture gptq-4-g32-order
-q shape $M.qzeros I32 2x3
-broken "$M.qzeros': found I32 [2, 3], expected I32 [2, 4]" 'wrong zeros'
-fixture gptq-4-g32-order
-q shape $M.scales F16 3x32
-broken "$M.scales': found F16 [3, 32], expected F32, F16 or BF16 [2, 32]" 'scales of other groups'
-fixture gptq-4-g32-order
-q set $M.scales 6 007e
-broken "$M.scales': element 3 is not a finite number" 'a scale that is no number'
-fixture gptq-4-g32-order
-q drop $M.qzeros
-broken "tensor '$M.qzeros' is missing: the module is quantized (gptq)" 'no zeros'
-fixture gptq-4-g32-order
-q copy lm_head.weight $M.weight
-broken "'$M.qweight' and '$M.weight': two layouts of one weight" 'words and a matrix'
-fixture gptq-4-g32-order
-q copy $M.qzeros $M.other
-broken "tensor '$M.other' has no place" 'a tensor too many'
-fixture awq-4-g32
-q shape $M.qweight I32 8x64
-broken "$M.qweight': found I32 [8, 64], expected I32 [64, 8]" 'words of GPTQ as AWQ'
+spoiled gptq-4-g32-order "set $M.g_idx 4 02000000" "$M.g_idx': element 1: found group 2, expected 0 .. 1" 'a group outside'
+spoiled gptq-4-g32-order "set $M.g_idx 12 ffffffff" "$M.g_idx': element 3: found group -1, expected 0 .. 1" 'a negative group'
+spoiled gptq-4-g32-order "shape $M.g_idx I32 63" "$M.g_idx': found I32 [63], expected I32 [64]" 'a short g_idx'
+spoiled gptq-4-g32-order "shape $M.qweight I32 8x31" "$M.qweight': found I32 [8, 31], expected I32 [8, 32]" 'wrong words'
+spoiled gptq-4-g32-order "shape $M.qzeros I32 2x3" "$M.qzeros': found I32 [2, 3], expected I32 [2, 4]" 'wrong zeros'
+spoiled gptq-4-g32-order "shape $M.scales F16 3x32" "$M.scales': found F16 [3, 32], expected F32, F16 or BF16 [2, 32]" 'scales of other groups'
+spoiled gptq-4-g32-order "set $M.scales 6 007e" "$M.scales': element 3 is not a finite number" 'a scale that is no number'
+spoiled gptq-4-g32-order "drop $M.qzeros" "tensor '$M.qzeros' is missing: the module is quantized (gptq)" 'no zeros'
+spoiled gptq-4-g32-order "copy lm_head.weight $M.weight" "'$M.qweight' and '$M.weight': two layouts of one weight" 'words and a matrix'
+spoiled gptq-4-g32-order "copy $M.qzeros $M.other" "tensor '$M.other' has no place" 'a tensor too many'
+spoiled awq-4-g32 "shape $M.qweight I32 8x64" "$M.qweight': found I32 [8, 64], expected I32 [64, 8]" 'words of GPTQ as AWQ'
 
 # Tensors of bitsandbytes.
 STATE=$M.weight.quant_state.bitsandbytes__nf4
-fixture bnb-nf4
-q shape $M.weight.absmax U8 18
-broken "$M.weight.absmax': found U8 [18], expected U8 [19]" 'a short absmax'
-fixture bnb-nf4
-q shape $M.weight U8 599x1
-broken "$M.weight': found U8 [599, 1], expected U8, F32, F16 or BF16 of 600 bytes" 'too few codes'
-fixture bnb-nf4
-q shape $M.weight.quant_map F32 15
-broken "$M.weight.quant_map': found F32 [15], expected F32 [16]" 'a short map'
-fixture bnb-nf4
-q shape $M.weight.nested_absmax F32 2
-broken "$M.weight.nested_absmax': found F32 [2], expected F32 [1]" 'scales of scales for other blocks'
-fixture bnb-nf4
-q set $M.weight.nested_absmax 0 0000807f
-broken "$M.weight.nested_absmax': element 0 is not a finite number" 'an infinite scale of scales'
-fixture bnb-nf4
-q set $M.weight.nested_quant_map 8 0000c07f
-broken "$M.weight.nested_quant_map': element 2 is not a finite number" 'a map that is no number'
-fixture bnb-fp4
-q set $M.weight.absmax 4 0000c07f
-broken "$M.weight.absmax': element 1 is not a finite number" 'a NaN absmax'
-fixture bnb-nf4
-q copy $STATE $M.weight.quant_state.bitsandbytes__fp4
-broken "two states of one weight" 'two quant_states'
-fixture bnb-nf4
-q rename $STATE $M.weight.quant_state.bitsandbytes__fp4
-broken "its JSON says nf4" 'a state under the other name'
-fixture bnb-nf4
-q copy lm_head.weight $M.SCB
-broken "'$M.SCB': two layouts of one weight" 'a state and SCB'
+spoiled bnb-nf4 "shape $M.weight.absmax U8 18" "$M.weight.absmax': found U8 [18], expected U8 [19]" 'a short absmax'
+spoiled bnb-nf4 "shape $M.weight U8 599x1" "$M.weight': found U8 [599, 1], expected U8, F32, F16 or BF16 of 600 bytes" 'too few codes'
+spoiled bnb-nf4 "shape $M.weight.quant_map F32 15" "$M.weight.quant_map': found F32 [15], expected F32 [16]" 'a short map'
+spoiled bnb-nf4 "shape $M.weight.nested_absmax F32 2" "$M.weight.nested_absmax': found F32 [2], expected F32 [1]" 'scales of scales for other blocks'
+spoiled bnb-nf4 "set $M.weight.nested_absmax 0 0000807f" "$M.weight.nested_absmax': element 0 is not a finite number" 'an infinite scale of scales'
+spoiled bnb-nf4 "set $M.weight.nested_quant_map 8 0000c07f" "$M.weight.nested_quant_map': element 2 is not a finite number" 'a map that is no number'
+spoiled bnb-fp4 "set $M.weight.absmax 4 0000c07f" "$M.weight.absmax': element 1 is not a finite number" 'a NaN absmax'
+spoiled bnb-nf4 "copy $STATE $M.weight.quant_state.bitsandbytes__fp4" "two states of one weight" 'two quant_states'
+spoiled bnb-nf4 "rename $STATE $M.weight.quant_state.bitsandbytes__fp4" "its JSON says nf4" 'a state under the other name'
+spoiled bnb-nf4 "copy lm_head.weight $M.SCB" "'$M.SCB': two layouts of one weight" 'a state and SCB'
 state() { # JSON 'text' 'what'
     fixture bnb-nf4
     q text $STATE "$1"
@@ -276,22 +241,14 @@ state "$head 64, $nested 256, \"more\": 1}" 'more: found 1, expected no such fie
 state '{"quant_type": "int4"}' 'quant_type: found "int4", expected nf4 or fp4' 'an unknown type'
 state '{"quant_type": "nf4", "blocksize": 64, "dtype": "bfloat16", "shape": [60, 20]}' 'shape: found [60, 20], expected [20, 60]' 'the shape of another matrix'
 state "{" 'not JSON' 'no JSON'
-fixture bnb-int8
-q shape $M.SCB F32 19
-broken "$M.SCB': found F32 [19], expected F32 [20]" 'a short SCB'
-fixture bnb-int8
-q set $M.SCB 0 0000c0ff
-broken "$M.SCB': element 0 is not a finite number" 'a NaN in SCB'
-fixture bnb-int8
-q set $M.weight_format 0 02
-broken "$M.weight_format': found layout 2, expected 0, rows" 'the layout of a GPU'
+spoiled bnb-int8 "shape $M.SCB F32 19" "$M.SCB': found F32 [19], expected F32 [20]" 'a short SCB'
+spoiled bnb-int8 "set $M.SCB 0 0000c0ff" "$M.SCB': element 0 is not a finite number" 'a NaN in SCB'
+spoiled bnb-int8 "set $M.weight_format 0 02" "$M.weight_format': found layout 2, expected 0, rows" 'the layout of a GPU'
 fixture bnb-int8
 q drop $M.weight_format
 run eval-loss -q -m m test.tok
 is_status 0 'no weight_format'
-fixture bnb-int8
-q drop $M.SCB
-broken "$M.weight': found type I8, expected F32, F16 or BF16" 'int8 without SCB'
+spoiled bnb-int8 "drop $M.SCB" "$M.weight': found type I8, expected F32, F16 or BF16" 'int8 without SCB'
 fixture bnb-nf4-f16
 q set $M.weight 0 807f
 run ckpt-info -q --verify m

@@ -10,9 +10,8 @@ import sys
 
 import bitsandbytes as bnb
 import torch
-from make_models import fill, values
-from make_training import CONFIG, LORA, own_samples, write
-from peft import LoraConfig, get_peft_model
+from make_models import fill
+from make_training import CONFIG, LORA, own_samples, with_lora, write
 from transformers import AutoConfig, AutoModelForCausalLM
 
 SETTINGS = {**LORA, "steps": 10}
@@ -40,20 +39,10 @@ def stored(model):
     return {"base." + n: t.detach().clone().contiguous() for n, t in model.state_dict().items() if n != "lm_head.weight"}
 
 
-def build(settings):
-    peft = get_peft_model(quantized_model().train(), LoraConfig(r=settings["rank"], lora_alpha=settings["alpha"], target_modules="all-linear",
-                                                                bias=settings["bias"], task_type="CAUSAL_LM"))
-    trained = {n.replace(".default", ""): p for n, p in peft.named_parameters() if p.requires_grad}
-    with torch.no_grad():
-        for name, p in trained.items():
-            if "lora_A" in name:
-                p.copy_(values(name, tuple(p.shape)))
-    return peft, trained
-
-
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit(__doc__)
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    write(os.path.join(sys.argv[1], "qlora.safetensors"), SETTINGS, own_samples(), QUANTIZED, build, more=stored(quantized_model()))
+    write(os.path.join(sys.argv[1], "qlora.safetensors"), SETTINGS, own_samples(), QUANTIZED, lambda settings: with_lora(quantized_model().train(), settings),
+          more=stored(quantized_model()))

@@ -58,6 +58,17 @@ def decays(name):
     return not re.search(r"bias|layernorm|rmsnorm|(^|\.)norm($|\.)|_norm($|\.)", name, re.I)
 
 
+def with_lora(model, settings):
+    peft = get_peft_model(model, LoraConfig(r=settings["rank"], lora_alpha=settings["alpha"], target_modules="all-linear",
+                                            bias=settings["bias"], task_type="CAUSAL_LM"))
+    trained = {n.replace(".default", ""): p for n, p in peft.named_parameters() if p.requires_grad}
+    with torch.no_grad():
+        for name, p in trained.items():
+            if "lora_A" in name:
+                p.copy_(values(name, tuple(p.shape)))
+    return peft, trained
+
+
 def build(settings):
     with tempfile.TemporaryDirectory() as d:
         with open(os.path.join(d, "config.json"), "w") as f:
@@ -67,14 +78,7 @@ def build(settings):
     fill(model, torch.float32)
     if "rank" not in settings:
         return model, dict(model.named_parameters())
-    peft = get_peft_model(model, LoraConfig(r=settings["rank"], lora_alpha=settings["alpha"], target_modules="all-linear",
-                                            bias=settings["bias"], task_type="CAUSAL_LM"))
-    trained = {n.replace(".default", ""): p for n, p in peft.named_parameters() if p.requires_grad}
-    with torch.no_grad():
-        for name, p in trained.items():
-            if "lora_A" in name:
-                p.copy_(values(name, tuple(p.shape)))
-    return peft, trained
+    return with_lora(model, settings)
 
 
 def train(settings, samples, make_model=build):

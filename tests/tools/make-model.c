@@ -186,7 +186,7 @@ static void write_weights(const char *dir, struct err *e)
         free(values);
         free(name);
     }
-    if (!w || model_writer_end(w, e) < 0)
+    if (!w || model_writer_end(w, 0, e) < 0)
         die_err(e);
 }
 

@@ -114,12 +114,7 @@ static void write_tensors(const char *dir)
     struct err e = ERR_INIT;
     const struct st_meta meta[] = {{"format", "pt"}};
     char *path = mem_printf("%s/model.safetensors", dir);
-    FILE *f = fopen(path, "wb");
-    struct st_writer *w = f ? st_writer_begin(f, path, list, n_tensors, meta, 1, &e) : NULL;
-    for (int i = 0; w && i < n_tensors; i++)
-        if (st_writer_data(w, list[i].data, (size_t)list[i].size, &e) < 0)
-            die_err(&e);
-    if (!w || st_writer_end(w, &e) < 0 || fclose(f))
+    if (st_write(path, list, n_tensors, meta, 1, &e) < 0)
         die_err(&e);
     free(path);
 }

@@ -32,7 +32,7 @@ static char *write_sizes(const int *sizes, int n, int64_t limit)
     for (int i = 0; i < n && w; i++)
         if (model_writer_data(w, zeros, list[i].size, &e) < 0)
             printf("# %s\n", e.text);
-    if (!w || model_writer_end(w, &e) < 0)
+    if (!w || model_writer_end(w, 0, &e) < 0)
         printf("# %s\n", e.text);
     struct model_folder *f = model_folder_open(dir, &e);
     for (int s = 0; f && s < f->n_shards; s++)

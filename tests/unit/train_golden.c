@@ -91,7 +91,6 @@ static char *write_base(const struct golden *g)
     const char *tmp = getenv("TMPDIR");
     char *dir = mem_printf("%s/tiny-XXXXXX", tmp ? tmp : "/tmp");
     char *path = mkdtemp(dir) ? mem_printf("%s/model.safetensors", dir) : NULL;
-    FILE *f = path ? fopen(path, "wb") : NULL;
     struct st_tensor *list = mem_zalloc((size_t)g->file->n_tensors, sizeof *list);
     const struct st_meta meta = {"format", "pt"};
     int n = 0;
@@ -100,11 +99,7 @@ static char *write_base(const struct golden *g)
             list[n] = g->file->tensors[i];
             list[n++].name += 5;
         }
-    struct st_writer *w = f ? st_writer_begin(f, path, list, n, &meta, 1, &e) : NULL;
-    for (int i = 0; i < n && w && !e.set; i++)
-        if (st_writer_data(w, list[i].data, (size_t)list[i].size, &e) < 0)
-            break;
-    if (!w || e.set || st_writer_end(w, &e) < 0 || fclose(f))
+    if (!path || st_write(path, list, n, &meta, 1, &e) < 0)
         tiny_die(&e);
     tiny_write_text(dir, "config.json", st_meta(g->file, "config"));
     free(list);
