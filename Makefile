@@ -7,12 +7,13 @@
 #   make demo-dpo      preferences: the style of answers before and after, on the embedded base model
 #   make bench         costs of the main work, beside the peers that are installed
 #   make bench-quality perplexity of each way to quantize, and of the peers' folders
+#   make cuda          the CUDA backend, build/lib/finetools-cuda.so (CUDA=1 builds it with the rest); cuda-report: registers and spills
 #   make deps          install the Debian packages that the build and the tests need (deps-optional: those that widen the tests)
 #   make install       PREFIX (/usr/local) and DESTDIR; also uninstall, installcheck
 #   make fuzz          every fuzz target for SECONDS (60) each, with clang
 #   make clean
 #
-# Variables: V=1 shows commands. LIBRARIES=no builds what needs no library: the kernels and their tests. SAN=address,undefined builds in build-san. CC, CFLAGS, CPPFLAGS, LDFLAGS, LDLIBS as usual.
+# Variables: V=1 shows commands. CUDA=1 builds for GPUs too, with nvcc. LIBRARIES=no builds what needs no library: the kernels and their tests. SAN=address,undefined builds in build-san. CC, CFLAGS, CPPFLAGS, LDFLAGS, LDLIBS as usual.
 
 VERSION := 0.1.0
 PREFIX ?= /usr/local
@@ -23,8 +24,10 @@ OPT ?= -O2 -g
 SAN ?=
 LIBRARIES ?= yes
 SECONDS ?= 60
+CUDA ?=
 
-DEPS := gcc libc6-dev perl libjansson-dev libzstd-dev libpcre2-dev libutf8proc-dev libxxhash-dev
+DEPS := gcc g++ libc6-dev perl libjansson-dev libzstd-dev libpcre2-dev libutf8proc-dev libxxhash-dev \
+	$(if $(filter 1,$(CUDA)),nvidia-cuda-toolkit)
 DEPS_OPTIONAL := mandoc clang libomp-dev valgrind bash-completion gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user
 
 B := build$(if $(SAN),-san)
@@ -33,7 +36,7 @@ Q := $(if $(filter 1,$(V)),,@)
 .DELETE_ON_ERROR:
 .SECONDARY:
 .SUFFIXES:
-.PHONY: all tests check check-units check-arm demo demo-dpo bench bench-quality fuzz fuzz-run completions install uninstall installcheck deps deps-optional clean force
+.PHONY: all tests cuda cuda-report check check-units check-arm demo demo-dpo bench bench-quality fuzz fuzz-run completions install uninstall installcheck deps deps-optional clean force
 
 ifneq ($(filter deps,$(MAKECMDGOALS)),)
 # Nothing is probed before the packages are there; the other goals follow in a make of their own.

@@ -261,8 +261,8 @@ struct kernels {
     void (*scatter_rows)(float *x, const float *in, const int32_t *rows, int64_t n, int64_t c);
 };
 
-/* device: "auto", "cpu", "cuda", "cuda:N". FINETOOLS_CPU=plain|avx2|avx512|amx|neon|native (comma list of feature names also) masks
- * what the CPU backend uses. */
+/* device: "auto" (cuda, else cpu), "cpu", "cuda", "cuda:N" (kernels/open.c). FINETOOLS_CPU=plain|avx2|avx512|amx|neon|native (comma list of feature names
+ * also) masks what the CPU backend uses. */
 const struct kernels *kernels_open(const char *device, struct err *e);
 
 #endif

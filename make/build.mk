@@ -2,13 +2,11 @@
 # target or page needs no edit here.
 
 with_libraries = $(if $(filter no,$(LIBRARIES)),,$1)
-CUDA_SRC := $(wildcard kernels/cuda/*.cu)
-CPPFLAGS_ALL := -Ilibcommon -I. -D_GNU_SOURCE -DFINETOOLS_VERSION='"$(VERSION)"' \
-	-DFINETOOLS_CUDA='"$(if $(and $(NVCC),$(CUDA_SRC)),yes,no)"' $(CPPFLAGS)
+CPPFLAGS_ALL := -Ilibcommon -I. -D_GNU_SOURCE -DFINETOOLS_VERSION='"$(VERSION)"' $(CPPFLAGS)
 CFLAGS_ALL := -std=gnu11 $(OPT) -ffp-contract=off -fno-math-errno -fopenmp -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes \
 	-Wmissing-prototypes -Wno-missing-field-initializers \
 	$(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all) $(CFLAGS)
-LDLIBS_ALL := $(call with_libraries,-ljansson -lzstd -lpcre2-8 -lutf8proc -lxxhash) $(OPENMP) -lm $(LDLIBS)
+LDLIBS_ALL := $(call with_libraries,-ljansson -lzstd -lpcre2-8 -lutf8proc -lxxhash) $(OPENMP) -ldl -lm $(LDLIBS)
 LDFLAGS_ALL := $(if $(SAN),-fsanitize=$(SAN)) $(LDFLAGS)
 
 # Kernels for one instruction set are chosen at run time; other architectures than x86-64 leave them out.
@@ -23,14 +21,15 @@ FAULTS := $(patsubst tests/faults/%.c,$B/tests/faults/%.so,$(wildcard tests/faul
 MAN := $(wildcard man/*.[157])
 
 all: $(TOOLS:%=$B/bin/%) $B/libfinetools.a
+include make/cuda.mk
 tests: $(UNIT) $(TEST_TOOLS) $(FUZZ:%=$B/tests/fuzz/%) $(FAULTS) completions
 
 # The probes run again when what they depend on changes.
-export CC CFLAGS CPPFLAGS LDFLAGS LIBRARIES
+export CC CFLAGS CPPFLAGS LDFLAGS LIBRARIES CUDA
 $B/config.mk: make/probe.sh $B/probed-with
 	@sh make/probe.sh $@
 $B/probed-with: force
-	@$(call write_if_changed,$(CC) $(CFLAGS) $(CPPFLAGS) $(LDFLAGS) $(LIBRARIES))
+	@$(call write_if_changed,$(CC) $(CXX) $(CFLAGS) $(CPPFLAGS) $(LDFLAGS) $(LIBRARIES) $(CUDA))
 
 # Everything is built again when the flags change.
 $B/flags: force

@@ -1,7 +1,7 @@
 #!/bin/sh
 # probe.sh OUTPUT: tries the compiler and each library, and writes what the Makefile needs to know as make variables. What is
-# required and absent gives one line that names its Debian package. CC, CFLAGS, CPPFLAGS, LDFLAGS and LIBRARIES
-# come from the environment.
+# required and absent gives one line that names its Debian package. CC, CXX, CFLAGS, CPPFLAGS, LDFLAGS, LIBRARIES
+# and CUDA come from the environment.
 set -eu
 output=$1
 dir=$(mktemp -d)
@@ -56,13 +56,37 @@ if $CC ${CPPFLAGS-} ${CFLAGS-} -fopenmp -c -o "$dir/x.o" "$dir/x.c" >"$dir/log" 
     openmp='-l:libgomp.a -pthread'
 fi
 
-nvcc=$(command -v nvcc || true)
-[ -n "$nvcc" ] || echo "no nvcc: building for the CPU only"
+# The CUDA backend on the CPU, for tests: g++ for the same machine, which can announce every access to memory.
+cxx=
+case ${CXX-} in
+'') candidate=$(echo "$CC" | sed 's/.*gcc/&/; t found; s/.*/g++/; q; :found; s/gcc/g++/') ;;
+*) candidate=$CXX ;;
+esac
+echo 'int first(const int *p) { return *p; }' >"$dir/x.cc"
+if [ "$($candidate -dumpmachine 2>/dev/null)" = "$($CC -dumpmachine 2>/dev/null)" ] &&
+    $candidate -std=gnu++17 -fsanitize=thread,alignment,bounds --param tsan-instrument-func-entry-exit=0 -c -o "$dir/x.o" "$dir/x.cc" >"$dir/log" 2>&1; then
+    cxx=$candidate
+else
+    echo "no g++ as good as '$CC': the CUDA backend is not tested"
+fi
+
+# Compiling for every kind of GPU takes minutes: only when asked.
+nvcc=
+if [ "${CUDA-}" = 1 ]; then
+    nvcc=$(command -v nvcc || command -v /usr/local/cuda/bin/nvcc || true)
+    if [ -z "$nvcc" ]; then
+        echo "missing: nvcc (Debian: nvidia-cuda-toolkit); 'make deps CUDA=1' installs all that is needed" >&2
+        exit 1
+    fi
+else
+    echo "building for the CPU only; CUDA=1 builds for GPUs too"
+fi
 
 cat >"$output.tmp" <<END
 # Written by make/probe.sh; 'make clean' removes it.
 HAVE_X86 := $x86
 OPENMP := $openmp
 NVCC := $nvcc
+EMU_CXX := $cxx
 END
 mv "$output.tmp" "$output"

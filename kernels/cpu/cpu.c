@@ -1,4 +1,4 @@
-/* kernels_open and the memory of the CPU backend. */
+/* The table of the CPU backend, and its memory. */
 #include "kernels/cpu/cpu.h"
 
 #include <stdlib.h>
@@ -7,6 +7,7 @@
 
 #include "base/cpu.h"
 #include "kernels/cpu/ceiling.h"
+#include "kernels/cpu/open.h"
 
 /* Large blocks come from the system zeroed page by page as they are touched; small ones from the heap. */
 #define MAP_FROM ((size_t)1 << 20)
@@ -114,19 +115,11 @@ void cpu_fill(struct kernels *k, unsigned features)
 #endif
 }
 
-const struct kernels *kernels_open(const char *device, struct err *e)
+const struct kernels *cpu_open(struct err *e)
 {
     static struct kernels cpu;
     static char names[200];
     unsigned features;
-    if (!strncmp(device, "cuda", 4)) {
-        err_set(e, "device '%s': no CUDA backend in this build", device);
-        return NULL;
-    }
-    if (strcmp(device, "cpu") && strcmp(device, "auto")) {
-        err_set(e, "device '%s': unknown, expected auto, cpu, cuda or cuda:N", device);
-        return NULL;
-    }
     if (cpu_select(&features, e) < 0)
         return NULL;
     cpu_fill(&cpu, features);

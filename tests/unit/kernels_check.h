@@ -2,7 +2,7 @@
  *
  * A fast kernel is held against the specification through the truth, the same formula in double:
  *     error(fast) <= 2 * error(specification) + a few units in the last place of the largest value
- * (the rule of FlashAttention's tests). Outputs live in blocks with margins on both sides that must stay as they were. */
+ * (the rule of FlashAttention's tests). With FINETOOLS_TEST_DEVICE=cuda the one level is the device of FINETOOLS_CUDA_SO. Outputs live in blocks with margins on both sides that must stay as they were. */
 #ifndef KERNELS_CHECK_H
 #define KERNELS_CHECK_H
 
@@ -15,6 +15,7 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "kernels/cpu/cpu.h"
+#include "tests/unit/device_calls.h"
 #include "tests/unit/tap.h"
 
 struct level {
@@ -38,6 +39,10 @@ __attribute__((unused)) static void levels_open(void)
 {
     omp_set_num_threads(1); /* waiting for a team costs more than these sizes; tests of threads set their own count */
     cpu_fill_ref(&spec);
+    if (getenv("FINETOOLS_TEST_DEVICE")) {
+        add_level("cuda", device_fill);
+        return;
+    }
 #ifdef __x86_64__
     if ((cpu_detect() & CPU_LEVEL_AVX2) == CPU_LEVEL_AVX2) {
         add_level("wide", cpu_fill_wide); /* built with these instructions where there are any */

@@ -1,0 +1,78 @@
+# The CUDA backend, kernels/cuda/*.cu, twice: by nvcc as $B/lib/finetools-cuda.so, and by g++ over the emulator of
+# tests/cuda-on-cpu as $B/lib/finetools-cuda-on-cpu.so, which tests load.
+
+CUDA_SRC := $(wildcard kernels/cuda/*.cu)
+CUDA_RUNTIME := $(wildcard kernels/cuda/runtime*.cu)
+CUDA_BASE := $(patsubst %,libcommon/base/%.c,err dtype mem quantized dynamic_map)
+
+# For --version; alone, so that the rest needs no new build when nvcc comes or goes.
+$B/libcommon/cli/help.o: CFLAGS_ISA := -DFINETOOLS_CUDA='"$(if $(NVCC),yes,no)"'
+$B/libcommon/cli/help.o: $B/config.mk
+
+# --- nvcc ---
+
+# Code for each of these, and intermediate code from which the driver makes that of what comes after.
+comma := ,
+CUDA_ARCHS := 80 86 89 90a 100
+CUDA_LAST := 100
+CUDA_SO := $B/lib/finetools-cuda.so
+CUDA_DIR = $(patsubst %/bin/nvcc,%,$(realpath $(NVCC)))
+NVCCFLAGS_ALL = -std=c++17 -O3 -lineinfo -fmad=false -Werror all-warnings -Xcompiler -fPIC,-fvisibility=hidden,-Wall,-Wextra,-Wno-unused-parameter \
+	$(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$a$(comma)code=sm_$a) $(foreach a,$(CUDA_LAST),-gencode arch=compute_$a$(comma)code=compute_$a) \
+	-Ilibcommon -I. $(NVCCFLAGS)
+
+$B/cuda/%.o: %.cu $B/cuda-flags
+	@mkdir -p $(@D)
+	$(if $(Q),@echo '  NVCC $<')
+	$(Q)$(NVCC) $(NVCCFLAGS_ALL) $(if $(REPORT),-Xptxas -v) -MMD -MP -c -o $@ $<
+$B/cuda-flags: force
+	@$(call write_if_changed,$(NVCC) $(NVCCFLAGS_ALL))
+
+$(CUDA_SO): $(CUDA_SRC:%.cu=$B/cuda/%.o) $(CUDA_BASE:%.c=$B/pic/%.o)
+	@mkdir -p $(@D)
+	$(if $(Q),@echo '  LD $@')
+	$(Q)$(NVCC) -shared -cudart static -Xlinker -z,defs -Xlinker -rpath,$(CUDA_DIR)/lib64 -o $@ $^ -lpthread -ldl
+
+# Host code of shared objects, never sanitized itself.
+$B/pic/%.o: %.c $B/flags
+	@mkdir -p $(@D)
+	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -Ilibcommon -I. -O2 -g -fPIC -fvisibility=hidden -ffp-contract=off -fno-math-errno -Wall -Wextra -Wshadow -Wvla \
+		-Wstrict-prototypes -Wmissing-prototypes -Wno-missing-field-initializers -MMD -MP -c -o $@ $<
+
+cuda:
+	@+$(MAKE) --no-print-directory CUDA=1 $(CUDA_SO)
+
+# Registers, shared memory and spills of every kernel, for one architecture.
+cuda-report:
+	@+$(MAKE) --no-print-directory -B CUDA=1 B=build-cuda-report CUDA_ARCHS='$(or $(ARCH),90a)' CUDA_LAST= REPORT=1 \
+		$(CUDA_SRC:%.cu=build-cuda-report/cuda/%.o) 2>&1 | sh make/cuda-report.sh
+
+$(if $(NVCC),$(eval all: $(CUDA_SO)))
+
+# --- the emulator ---
+
+EMU_SO := $B/lib/finetools-cuda-on-cpu.so
+EMU_C := $(wildcard tests/cuda-on-cpu/*.c)
+EMU_CUDA := $(filter-out $(CUDA_RUNTIME),$(CUDA_SRC))
+EMU_OBJ := $(EMU_C:%.c=$B/pic/%.o) $(CUDA_BASE:%.c=$B/pic/%.o)
+EMU_CXXFLAGS := -x c++ -std=gnu++17 -O2 -g -fPIC -fvisibility=hidden -ffp-contract=off -fno-math-errno -fno-tree-vectorize \
+	-fsanitize=thread,alignment,bounds --param tsan-instrument-func-entry-exit=0 -Wall -Wextra -Wno-unknown-pragmas -Wno-unused-function \
+	-Wno-missing-field-initializers -Ilibcommon -I.
+emu_link = @mkdir -p $(@D); $(if $(Q),echo '  LD $@';) $(EMU_CXX) -shared -Wl,-z,defs -o $@ $^ -lm -ldl
+
+$B/emu/%.o: %.cu $B/flags
+	@mkdir -p $(@D)
+	$(if $(Q),@echo '  CXX $<')
+	$(Q)$(EMU_CXX) $(EMU_CXXFLAGS) -MMD -MP -c -o $@ $<
+
+$(EMU_SO): $(EMU_CUDA:%.cu=$B/emu/%.o) $(EMU_OBJ)
+	$(emu_link)
+
+# Kernels that are wrong on purpose.
+EMU_CASES := $B/lib/cuda-cases.so
+$(EMU_CASES): $B/emu/tests/cuda-on-cpu/cases/cases.o $(EMU_OBJ)
+	$(emu_link)
+
+$(if $(EMU_CXX),$(eval tests: $(EMU_SO) $(EMU_CASES)))
+
+-include $(CUDA_SRC:%.cu=$B/cuda/%.d) $(CUDA_SRC:%.cu=$B/emu/%.d) $B/emu/tests/cuda-on-cpu/cases/cases.d $(EMU_OBJ:.o=.d)

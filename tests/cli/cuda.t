@@ -1,0 +1,47 @@
+#!/bin/sh
+# The CUDA backend on the CPU (tests/cuda-on-cpu): the tests of operations through it, and how programs find it.
+. "${0%/*}/lib.sh"
+emulated=$BUILD/lib/finetools-cuda-on-cpu.so
+
+# no backend
+run gen -m "$ROOT/pipelines/base-model/model" --device cuda hi
+if [ ! -f "$BUILD/lib/finetools-cuda.so" ]; then
+    has err "device 'cuda': there is no CUDA backend: no finetools-cuda.so in ../lib" 'no backend beside the program'
+fi
+is_status 1 'and that is an error'
+one_line err 'in one line'
+export FINETOOLS_CUDA_SO="$SCRATCH/none.so"
+run gen -m "$ROOT/pipelines/base-model/model" --device cuda hi
+has err "device 'cuda': $SCRATCH/none.so: cannot open" 'a backend that is not there'
+one_line err 'in one line'
+echo text >none.so
+run gen -m "$ROOT/pipelines/base-model/model" --device cuda:3 hi
+has err "device 'cuda:3': $SCRATCH/none.so" 'a file that is no backend'
+one_line err 'in one line'
+run gen -m "$ROOT/pipelines/base-model/model" --max-tokens 1 hi
+is_status 0 'auto takes the CPU then'
+unset FINETOOLS_CUDA_SO
+
+if [ ! -f "$emulated" ]; then
+    skip 'the CUDA backend on the CPU is built where there is g++'
+    finish
+    exit
+fi
+
+# beside the program
+mkdir -p there/bin there/lib/finetools
+cp "$BUILD/bin/gen" there/bin
+ln -s "$emulated" there/lib/finetools/finetools-cuda.so
+if there/bin/gen -m "$ROOT/pipelines/base-model/model" --device cuda:7 hi 2>err; then status=0; else status=$?; fi
+is_status 1 'a device that is not there'
+has err "device 'cuda:7': there is 1 device" 'says how many there are'
+
+export FINETOOLS_CUDA_SO="$emulated" FINETOOLS_TEST_DEVICE=cuda
+for program in kernels_rows; do
+    for order in forwards backwards; do
+        FINETOOLS_CUDA_PROTECT=1 FINETOOLS_CUDA_ORDER=$order "$BUILD/tests/unit/$program" >out 2>err </dev/null && status=0 || status=$?
+        is_status 0 "$program, blocks and warps $order"
+        [ "$status" = 0 ] || grep -hE '^(not ok|Bail|# )|^cuda-on-cpu' out err | sed 's/^/# /'
+    done
+done
+finish
