@@ -38,7 +38,9 @@ quoted = '$(subst ','\'',$1)'
 write_if_changed = mkdir -p $(@D); echo $(call quoted,$1) | cmp -s - $@ || echo $(call quoted,$1) >$@
 
 $B/kernels/cpu/%_avx2.o: CFLAGS_ISA := -mavx2 -mfma -mf16c
-$B/kernels/cpu/%_avx512.o: CFLAGS_ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c -mprefer-vector-width=512
+# With sanitizers there are more variables than gcc would note the places of for a debugger: it says so, and takes twice as long.
+$B/kernels/cpu/%_avx512.o: CFLAGS_ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c -mprefer-vector-width=512 \
+	$(if $(SAN),-fno-var-tracking-assignments)
 $B/kernels/cpu/bf16_avx512.o $B/kernels/cpu/bf16_amx.o: CFLAGS_ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512bf16 -mamx-tile \
 	-mamx-bf16 -mavx2 -mfma -mf16c -mprefer-vector-width=512
 # For tests; plain C, but fmaf() as one instruction makes it bearable. The sanitizers would take minutes to compile most of it, and have

@@ -137,7 +137,7 @@ static int check_resources(const struct quantize_plan *p, int64_t available, int
 static int print_plan(const struct quantize_job *j, const struct quantize_plan *p, int64_t available, int64_t free_bytes, struct err *e)
 {
     struct buf b = BUF_INIT;
-    quantize_plan_text(&b, p, j->selection, available, free_bytes, quantize_plan_seconds(p, j->o, j->selection, j->model));
+    quantize_plan_text(&b, p, j->selection, available, free_bytes, quantize_plan_seconds(p, j->o, j->selection, j->model, j->tokens));
     fputs(buf_str(&b), stdout);
     buf_release(&b);
     return check_resources(p, available, free_bytes, e);

@@ -270,3 +270,13 @@ int token_file_expect(const struct token_file *t, enum token_kind kind, struct e
         return 0;
     return err_set(e, "%s: holds %s, expected %s (%s)", t->path, token_kind_name(t->kind), token_kind_name(kind), how[kind]);
 }
+
+double token_file_attended(const struct token_file *t)
+{
+    double pairs = 0;
+    for (int64_t i = 0; i < t->n_samples; i++) {
+        double n = token_file_sample(t, i).n;
+        pairs += n * (n + 1) / 2;
+    }
+    return pairs;
+}

@@ -71,6 +71,8 @@ const char *token_kind_name(enum token_kind kind); /* "samples", "pairs", "label
 int token_file_expect(const struct token_file *t, enum token_kind kind, struct err *e) MUST_CHECK;
 /* The longest text of a sample that a model sees: all of it; of a pair the prompt and the longer answer. */
 uint32_t token_sample_length(const struct token_sample *s, enum token_kind kind);
+/* Of samples: how many pairs of tokens there are of which the later one attends to the earlier, or to itself. */
+double token_file_attended(const struct token_file *t);
 
 struct token_writer;
 /* `out` and the strings of `p` are borrowed (p only during the call); `path` names the file in messages. */

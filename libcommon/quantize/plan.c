@@ -14,6 +14,7 @@
 #define PROGRAM ((int64_t)24 << 20)       /* code, the model's tables, buffers of files */
 #define PER_THREAD ((int64_t)2 << 20)     /* pieces that are encoded and compared */
 #define WRITTEN_PER_SECOND 300e6          /* of a common disk */
+#define SOLVED_SHARE 0.5                  /* of what the machine can do in f32, by the solvers' loops, as measured */
 #define FILES_MARGIN 1000000
 
 static void plan_disk(struct quantize_plan *p, const struct quantize_options *o, const struct quantize_selection *s, const struct model *m)
@@ -84,12 +85,18 @@ static double seconds_per_weight(const struct quantize_options *o, const struct 
     return best / (double)t->numel;
 }
 
-double quantize_plan_seconds(const struct quantize_plan *p, const struct quantize_options *o, const struct quantize_selection *s, const struct model *m)
+double quantize_plan_seconds(const struct quantize_plan *p, const struct quantize_options *o, const struct quantize_selection *s, const struct model *m,
+                             const struct token_file *t)
 {
     double seconds = (double)p->disk / WRITTEN_PER_SECOND;
     if (!solver_has(o->method))
         return seconds + (double)s->weights * seconds_per_weight(o, s, m);
-    return -1;
+    struct solver_work w;
+    struct kernels_ceiling c;
+    double rate = plan_product_rate(m, t->longest);
+    solver_work(&w, o, m, t);
+    m->k->ceiling(&c);
+    return rate > 0 ? seconds + plan_seconds(m, w.rows / 2, 0, w.passes, rate) + w.beside / (c.flops * SOLVED_SHARE) : -1;
 }
 
 static void line(struct buf *b, const char *label, int64_t bytes)

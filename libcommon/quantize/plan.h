@@ -13,7 +13,8 @@ struct quantize_plan { /* bytes */
 void quantize_plan(struct quantize_plan *p, const struct quantize_options *o, const struct quantize_selection *s, const struct model *m,
                    const struct token_file *t);
 /* From a moment's measurement on the machine as it is; negative: it cannot be told. */
-double quantize_plan_seconds(const struct quantize_plan *p, const struct quantize_options *o, const struct quantize_selection *s, const struct model *m);
+double quantize_plan_seconds(const struct quantize_plan *p, const struct quantize_options *o, const struct quantize_selection *s, const struct model *m,
+                             const struct token_file *t);
 void quantize_plan_text(struct buf *b, const struct quantize_plan *p, const struct quantize_selection *s, int64_t available, int64_t free_bytes,
                         double seconds); /* available, free_bytes: negative: not known */
 

@@ -15,6 +15,7 @@
 #include "quantize/solver.h"
 
 #define AWQ_TOKENS 8192
+#define ROUNDING 20 /* operations for a weight onto the grid, for the plan */
 
 struct inputs {
     const struct kernels *k;
@@ -363,4 +364,25 @@ static int64_t memory(const struct quantize_options *o, const struct model *m)
     return moments + solving + 3 * CALIBRATE_ROWS * m->config.hidden * (int64_t)sizeof(float);
 }
 
-const struct solver_method solver_awq = {AWQ_TOKENS, solve, memory};
+static double passes(const struct quantize_options *o, double tokens)
+{
+    double tried = tokens < CALIBRATE_ROWS ? tokens : CALIBRATE_ROWS;
+    return 2 + (o->no_scale ? 0 : (AWQ_RATIOS + 1) * tried / tokens);
+}
+
+/* The moments; of each linear two errors, the search of ranges, and what is tried by rounding, with the error where no block is run. */
+static double flops(const struct quantize_options *o, const struct layer *l, double tokens)
+{
+    double sum = 0;
+    for (int i = 0; i < LAYER_LINEARS; i++) {
+        const struct linear *of = layer_linear((struct layer *)l, i);
+        double n = (double)of->in, weights = (double)of->out * n, group = o->group ? (double)o->group : n;
+        bool first = i == CALIBRATE_SPANS[stage_of(i)].first, alone = i == LAYER_O || i == LAYER_DOWN;
+        sum += (first ? tokens * n * n : 0) + 2 * weights * n;
+        sum += o->no_clip || i == LAYER_Q || i == LAYER_K ? 0 : AWQ_SHRINKS * weights * (group + ROUNDING);
+        sum += o->no_scale ? 0 : AWQ_RATIOS * weights * (ROUNDING + (alone ? n : 0));
+    }
+    return sum;
+}
+
+const struct solver_method solver_awq = {AWQ_TOKENS, solve, memory, passes, flops};

@@ -133,4 +133,24 @@ static int64_t memory(const struct quantize_options *o, const struct model *m)
     return (o->true_sequential ? most : moments) + solving;
 }
 
-const struct solver_method solver_gptq = {0, solve, memory};
+static double passes(const struct quantize_options *o, double tokens)
+{
+    (void)tokens;
+    return o->true_sequential ? 1 : 2;
+}
+
+/* Of each set of inputs the moments and the factor, in double, of each linear the corrections and two errors. */
+static double flops(const struct quantize_options *o, const struct layer *l, double tokens)
+{
+    double sum = 0;
+    (void)o;
+    for (enum calibrate_stage s = CALIBRATE_QKV; s < CALIBRATE_STAGES; s++)
+        for (int i = CALIBRATE_SPANS[s].first; i < CALIBRATE_SPANS[s].end; i++) {
+            const struct linear *of = layer_linear((struct layer *)l, i);
+            double n = (double)of->in;
+            sum += 3 * (double)of->out * n * n + (i == CALIBRATE_SPANS[s].first ? tokens * n * n + 4 * n * n * n / 3 : 0);
+        }
+    return sum;
+}
+
+const struct solver_method solver_gptq = {0, solve, memory, passes, flops};

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "model/model.h"
 
 struct solver {
     const struct solver_method *method;
@@ -57,4 +58,14 @@ int64_t solver_memory(const struct quantize_options *o, const struct model *m, c
 {
     const struct solver_method *method = methods[o->method];
     return calibrate_bytes(m, t, method->tokens) + method->memory(o, m);
+}
+
+void solver_work(struct solver_work *w, const struct quantize_options *o, const struct model *m, const struct token_file *t)
+{
+    const struct solver_method *method = methods[o->method];
+    double all = (double)t->n_tokens, tokens = method->tokens && t->n_tokens > method->tokens ? (double)method->tokens : all;
+    double passes = method->passes(o, tokens), pairs = token_file_attended(t) * tokens / all;
+    *w = (struct solver_work){.rows = passes * tokens, .passes = passes * decoder_flops(m, (int64_t)tokens, 0, pairs, false, false)};
+    for (int i = 0; i < m->config.layers; i++)
+        w->beside += method->flops(o, &m->layers[i], tokens);
 }

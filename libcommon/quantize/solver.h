@@ -19,6 +19,8 @@ struct solver_method {
      * (calibrate_use). 1: stopped, the layer is not finished. */
     int (*solve)(const struct quantize_options *o, struct model *m, struct calibrate *walk, struct quantize_layer *l, struct err *e) MUST_CHECK;
     int64_t (*memory)(const struct quantize_options *o, const struct model *m); /* of solve, beside the layer and the walk */
+    double (*passes)(const struct quantize_options *o, double tokens);          /* of all tokens through the layer */
+    double (*flops)(const struct quantize_options *o, const struct layer *l, double tokens); /* beside these, in f32 */
 };
 
 extern const struct solver_method solver_gptq, solver_awq;
@@ -37,5 +39,11 @@ void solver_close(struct solver *s); /* NULL is fine */
 
 /* Memory beside the layer itself (its weights in f32 and grids), for the plan. */
 int64_t solver_memory(const struct quantize_options *o, const struct model *m, const struct token_file *t);
+
+/* Work, about, for the plan: of passes through the layers, over so many rows in all, and what is done in f32 beside them. */
+struct solver_work {
+    double rows, passes, beside; /* passes, beside: multiplications and additions */
+};
+void solver_work(struct solver_work *w, const struct quantize_options *o, const struct model *m, const struct token_file *t);
 
 #endif

@@ -223,16 +223,6 @@ int64_t session_disk_bytes(const struct session *s)
     return session_saved_bytes(s) * (s->c->o->keep + 1) + s->c->saved_bytes(s->model) + kept;
 }
 
-static double attended_pairs(const struct token_file *t)
-{
-    double pairs = 0;
-    for (int64_t i = 0; i < t->n_samples; i++) {
-        double n = token_file_sample(t, i).n;
-        pairs += n * (n + 1) / 2;
-    }
-    return pairs;
-}
-
 static double epochs(const struct session *s)
 {
     return (double)s->schedule.total / (double)batches_count_steps((struct batches *)&s->batches, 1);
@@ -255,7 +245,7 @@ double session_flops_beside(const struct session *s, double *rows)
     if (!n)
         return 0;
     *rows = (double)n * (double)s->eval->n_tokens;
-    return (double)n * decoder_flops(s->model, s->eval->n_tokens, s->eval->n_trained, attended_pairs(s->eval), false, false);
+    return (double)n * decoder_flops(s->model, s->eval->n_tokens, s->eval->n_trained, token_file_attended(s->eval), false, false);
 }
 
 double session_flops(const struct session *s, double *rows)
@@ -268,5 +258,5 @@ double session_flops(const struct session *s, double *rows)
         return flops;
     }
     *rows = times * (double)s->train->n_tokens;
-    return times * decoder_flops(s->model, s->train->n_tokens, s->train->n_trained, attended_pairs(s->train), true, s->plan.recompute);
+    return times * decoder_flops(s->model, s->train->n_tokens, s->train->n_trained, token_file_attended(s->train), true, s->plan.recompute);
 }

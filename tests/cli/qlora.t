@@ -88,6 +88,29 @@ not_ok 'dropout and rslora show' same one3 adapter3
 train q3 bf16 --dtype bf16 --steps 2
 ok 'in bf16' test -f bf16/adapter_config.json
 
+# ---- preferences ----
+if has_tool dpo-train; then
+    make-tokens -q -m base --kind pairs -o pairs.tok # 20 samples
+    for q in 2 6; do # nf4, gptq
+        prefer() { # OUT OPTIONS...
+            to=$1
+            shift
+            dpo-train -q --dtype f32 -m q$q -o "$to" --batch 8 --lr 1e-2 --rank 4 --dropout 0.1 "$@" pairs.tok
+        }
+        rm -rf whole cut
+        prefer whole -j 1 --steps 2 --save-every 1
+        is "$(logged whole rewards/margins | cut -d' ' -f1)" 0.0 "dpo-train over q$q: the model begins as its reference"
+        not_ok 'and does not stay it' test "$(logged whole rewards/margins)" = '0.0 0.0'
+        (export LD_PRELOAD="$BUILD/tests/faults/inject.so" FAULT_CALL=rename FAULT_MATCH=cut/checkpoint-2 FAULT_AT=1 FAULT_KILL=1
+            prefer cut -j 2 --steps 2 --save-every 1) 2>killed.err
+        is "$? $(ls -d cut/checkpoint-*)" '137 cut/checkpoint-1' 'killed behind its first step'
+        prefer cut -j 3 --steps 2 --save-every 1
+        ok 'it goes on, and ends with the same bytes' same_run whole cut
+    done
+else
+    skip 'no dpo-train' 8
+fi
+
 # ---- plan ----
 train q3 plan --plan >plan.out
 mapped=$(sed -n 's/^weights, mapped *\([0-9]*\).*/\1/p' plan.out)

@@ -92,6 +92,7 @@ for method in gptq awq; do
     ok 'of any file' same_folder $method-one $method
     run quantize -n -m model --method $method --group 32 --calibrate calibrate.tok
     has out 'calibration' '--plan counts the calibration'
+    has out 'time, about' 'and its time'
     run quantize -q -m model -o $method --method $method --group 32 --calibrate text.tok
     is_status 1 'other data'
     has err 'calibration: ' 'are another run'
