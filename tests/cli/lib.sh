@@ -24,9 +24,10 @@ export PATH LC_ALL ASAN_OPTIONS OMP_WAIT_POLICY BUILD
 
 TAP_COUNT=0
 TAP_FAILED=0
-SCRATCH=$(mktemp -d "${TMPDIR:-/tmp}/finetools-test.XXXXXX")
+SCRATCH=
 trap 'cd /; rm -rf "$SCRATCH"' EXIT
 trap 'exit 130' INT TERM HUP
+SCRATCH=$(mktemp -d "${TMPDIR:-/tmp}/finetools-test.XXXXXX")
 cd "$SCRATCH" || exit 1
 
 report() { # RESULT WHAT, where RESULT is 0 for good

@@ -288,7 +288,7 @@ static void test_solver(void)
     tiny_layer_free(&was);
     tiny_tokens_free(&t);
     model_close(m);
-    tiny_model_remove(dir);
+    free(dir);
 }
 
 static int always(void)
@@ -320,7 +320,7 @@ static void test_solver_ends(void)
     tiny_layer_free(&l);
     tiny_tokens_free(&t);
     model_close(m);
-    tiny_model_remove(dir);
+    free(dir);
 }
 
 int main(void)

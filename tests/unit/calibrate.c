@@ -87,7 +87,7 @@ static void test_states(const char *config, bool staged, const char *what)
     calibrate_close(c);
     tiny_tokens_free(&t);
     model_close(m);
-    tiny_model_remove(dir);
+    free(dir);
 }
 
 struct seen {
@@ -137,7 +137,7 @@ static void test_inputs(void)
     calibrate_close(c);
     tiny_tokens_free(&t);
     model_close(m);
-    tiny_model_remove(dir);
+    free(dir);
 }
 
 static int always(void)
@@ -174,7 +174,7 @@ static void test_choice(void)
     tiny_tokens_free(&wide);
     tiny_tokens_free(&t);
     model_close(m);
-    tiny_model_remove(dir);
+    free(dir);
 }
 
 static struct quantize_options gptq_options(void)
@@ -248,7 +248,7 @@ static void test_gptq(struct quantize_options o, const char *what)
     tiny_layer_free(&last);
     tiny_tokens_free(&t);
     model_close(m);
-    tiny_model_remove(dir);
+    free(dir);
 }
 
 static void test_gptq_stops(void)
@@ -274,7 +274,7 @@ static void test_gptq_stops(void)
     tiny_layer_free(&l);
     tiny_tokens_free(&t);
     model_close(m);
-    tiny_model_remove(dir);
+    free(dir);
 }
 
 int main(void)

@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/sha256.h"
+#include "tests/unit/scratch.h"
 #include "tests/unit/tap.h"
 #include "text/chat.h"
 
@@ -185,21 +186,15 @@ static void test_which(void)
 /* A template of our own in a file. */
 static void check_source(const char *source, const char *sample, const struct chat_options *o, const char *want, const char *what)
 {
-    char path[] = "/tmp/chat-XXXXXX.jinja";
-    int fd = mkstemps(path, 6);
-    FILE *f = fd < 0 ? NULL : fdopen(fd, "w");
+    char *path = scratch_path(".jinja");
     struct err e = ERR_INIT;
-    if (!f || fputs(source, f) < 0 || fclose(f)) {
-        ok(false, "%s: cannot write %s", what, path);
-        return;
-    }
-    struct chat_template *t = chat_template_open(path, NULL, &e);
+    struct chat_template *t = file_write(path, source, strlen(source), &e) < 0 ? NULL : chat_template_open(path, NULL, &e);
     if (t)
         check_with(t, sample, o, false, want, what);
     else
         ok(false, "%s: %s", what, e.text);
     chat_template_close(t);
-    remove(path);
+    free(path);
 }
 
 static void test_shapes(void)
@@ -257,13 +252,8 @@ static void test_role_ends(void)
     check_source(GLM, "{\"messages\": [" TURNS ", {\"role\": \"user\", \"content\": \"Q\"}, {\"role\": \"assistant\", \"content\": \"b\", \"weight\": 0}]}", &train,
                  "[gMASK]<sop><|user|>\nHi<|assistant|>[[\nHello<|user|>]]\nQ<|assistant|>[[\nA<|user|>]]\nQ<|assistant|>\nb",
                  "an answer that bears no loss gets no end");
-    char dir[] = "/tmp/chat-XXXXXX";
     struct err e = ERR_INIT;
-    if (!mkdtemp(dir)) {
-        ok(false, "cannot make %s", dir);
-        return;
-    }
-    char *config = file_join(dir, "tokenizer_config.json"), *source = file_join(dir, "chat_template.jinja");
+    char *dir = scratch_folder(), *config = file_join(dir, "tokenizer_config.json"), *source = file_join(dir, "chat_template.jinja");
     static const char tokens[] = "{\"eos_token\": \"<|endoftext|>\"}";
     struct chat_template *t = NULL;
     if (file_write(config, tokens, strlen(tokens), &e) == 0 && file_write(source, GLM, strlen(GLM), &e) == 0)
@@ -276,9 +266,7 @@ static void test_role_ends(void)
     ok(ends[0] && ends[1] && ends[2] && !ends[3] && !strcmp(ends[0], "<|user|>") && !strcmp(ends[1], "<|observation|>") && !strcmp(ends[2], "<|endoftext|>"),
        "generation stops at each of them");
     chat_template_close(t);
-    remove(config);
-    remove(source);
-    remove(dir);
+    free(dir);
     free(config);
     free(source);
 }

@@ -6,9 +6,10 @@
 #include "base/mem.h"
 #include "format/model_folder.h"
 #include "format/model_writer.h"
+#include "tests/unit/scratch.h"
 #include "tests/unit/tap.h"
 
-static char dir[] = "/tmp/folder-test-XXXXXX";
+static char *dir;
 
 static void clean(void)
 {
@@ -159,7 +160,7 @@ static void test_reading(void)
 
 static void test_copying(void)
 {
-    char to[] = "/tmp/folder-copy-XXXXXX", hex[SHA256_HEX];
+    char *to = scratch_folder(), hex[SHA256_HEX];
     struct err e = ERR_INIT;
     static const char *const names[] = {"tokenizer.json", "config.json", "generation_config.json", "optimizer.bin", "LICENSE", "chat_template.jinja"};
     ok(model_folder_tokenizer_hash(dir, hex, &e) == 0 && !hex[0], "no tokenizer");
@@ -167,23 +168,24 @@ static void test_copying(void)
         put(names[i], "abc", 3);
     ok(model_folder_tokenizer_hash(dir, hex, &e) == 0, "hash of tokenizer.json");
     is_str(hex, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", "SHA-256 of its bytes");
-    ok(mkdtemp(to) && model_folder_copy_files(dir, to, &(struct model_config_change){0}, &e) == 0, "copied");
+    ok(model_folder_copy_files(dir, to, &(struct model_config_change){0}, &e) == 0, "copied");
     for (int i = 0; i < 6; i++) {
         char *path = file_join(to, names[i]);
         ok((unlink(path) == 0) == (i != 3), "%s is %s", names[i], i == 3 ? "left" : "copied");
         free(path);
     }
     ok(rmdir(to) == 0, "nothing else");
+    free(to);
     clean();
 }
 
 int main(void)
 {
-    ok(mkdtemp(dir) != NULL, "a scratch folder");
+    dir = scratch_folder();
     test_splitting();
     test_order();
     test_reading();
     test_copying();
-    rmdir(dir);
+    free(dir);
     return tap_end();
 }

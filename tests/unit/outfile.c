@@ -15,6 +15,7 @@
 #include "cli/outfile.h"
 #include "cli/stop.h"
 #include "tap.h"
+#include "tests/unit/scratch.h"
 
 static struct err e;
 
@@ -293,8 +294,8 @@ static void test_left_over(void)
 int main(void)
 {
     signal(SIGINT, SIG_DFL); /* whatever started this may ignore it */
-    char dir[] = "/tmp/finetools-outfile-XXXXXX";
-    if (!mkdtemp(dir) || chdir(dir) < 0)
+    char *dir = scratch_folder();
+    if (chdir(dir) < 0)
         return 1;
     test_files();
     test_full();
@@ -304,5 +305,6 @@ int main(void)
     test_left_over();
     e = (struct err)ERR_INIT;
     is_int(outdir_remove(dir, &e), 0, "clean up");
+    free(dir);
     return tap_end();
 }

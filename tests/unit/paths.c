@@ -8,6 +8,7 @@
 #include "cli/outfile.h"
 #include "cli/paths.h"
 #include "tap.h"
+#include "tests/unit/scratch.h"
 
 static struct err e;
 
@@ -107,14 +108,15 @@ static void test_probe(void)
 
 int main(void)
 {
-    char dir[] = "/tmp/finetools-paths.XXXXXX";
+    char *dir = scratch_folder();
     e = (struct err)ERR_INIT;
-    if (!mkdtemp(dir) || chdir(dir) < 0)
+    if (chdir(dir) < 0)
         return 1;
     test_files();
     test_folders();
     test_outputs();
     test_probe();
     ok(chdir("/") == 0 && outdir_remove(dir, &e) == 0, "cleaned up");
+    free(dir);
     return tap_end();
 }

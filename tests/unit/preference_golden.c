@@ -266,7 +266,7 @@ static void check(const char *name, int64_t rows)
     lora_detach(r->lora);
     weights_train_detach(r->weights);
     model_close(r->m);
-    tiny_model_remove(dir);
+    free(dir);
     json_decref(g.settings);
     st_close(g.file);
     free(r);

@@ -12,6 +12,7 @@
 #include "format/ref_layout.h"
 #include "tests/unit/page_listing.h"
 #include "tests/tools/tail_hash.h"
+#include "tests/unit/scratch.h"
 #include "tests/unit/tap.h"
 #include "train/inspect.h"
 
@@ -280,9 +281,8 @@ static void test_inspect(void)
     struct err e = ERR_INIT;
     size_t size;
     unsigned char *d = make_file(TOKEN_KIND_PAIRS, false, &p, &size);
-    char path[] = "ref-test.XXXXXX";
-    int fd = mkstemp(path);
-    bool written = fd >= 0 && write(fd, d, size) == (ssize_t)size;
+    char *path = scratch_path("");
+    bool written = file_write(path, d, size, &e) == 0;
     json_t *about = inspect_path(path, true, &e);
     if (ok(written && about, "ckpt-info reads it: %s", e.text)) {
         is_str(json_string_value(json_object_get(about, "kind")), "reference log-probabilities", "it names it");
@@ -291,8 +291,7 @@ static void test_inspect(void)
         is_str(json_string_value(json_object_get(about, "model")), p.model, "the model");
     }
     json_decref(about);
-    close(fd);
-    unlink(path);
+    free(path);
     free(d);
 }
 

@@ -7,6 +7,7 @@
 #include "cli/runlog.h"
 #include "cli/summary.h"
 #include "tap.h"
+#include "tests/unit/scratch.h"
 
 static struct err e;
 
@@ -147,12 +148,13 @@ static void test_summary(void)
 
 int main(void)
 {
-    char dir[] = "/tmp/finetools-runlog-XXXXXX";
-    if (!mkdtemp(dir) || chdir(dir) < 0)
+    char *dir = scratch_folder();
+    if (chdir(dir) < 0)
         return 1;
     test_log();
     test_summary();
     e = (struct err)ERR_INIT;
     is_int(outdir_remove(dir, &e), 0, "clean up");
+    free(dir);
     return tap_end();
 }

@@ -5,6 +5,7 @@
 #include "base/bytes.h"
 #include "base/mem.h"
 #include "format/safetensors.h"
+#include "tests/unit/scratch.h"
 #include "tests/unit/tap.h"
 
 /* A whole file with this header and `data` bytes of zeros. */
@@ -173,9 +174,9 @@ static void test_writer(void)
 /* Every flipped bit of a file with checksums is noticed. */
 static void test_checksums(void)
 {
-    char path[] = "/tmp/st-test-XXXXXX";
-    int fd = mkstemp(path), missed = 0;
-    FILE *out = fdopen(fd, "wb+");
+    char *path = scratch_path("");
+    int missed = 0;
+    FILE *out = fopen(path, "wb+");
     struct st_tensor list[3] = {{.name = "b", .type = DTYPE_F16, .ndim = 1, .shape = {5}},
                                 {.name = "empty", .type = DTYPE_F32, .ndim = 2, .shape = {0, 3}},
                                 {.name = "a", .type = DTYPE_F32, .ndim = 1, .shape = {2}}};
@@ -208,7 +209,7 @@ static void test_checksums(void)
         fclose(file);
     }
     is_int(missed, 0, "every flipped bit is noticed");
-    unlink(path);
+    free(path);
 }
 
 int main(void)

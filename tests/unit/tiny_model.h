@@ -2,7 +2,7 @@
  *
  *     char *dir = tiny_model_write(config_json, NULL);   a temporary model folder
  *     struct model *m = model_open(dir, ...);
- *     tiny_model_remove(dir);                               frees dir
+ *     free(dir);                               frees dir
  * Anything that goes wrong here ends the test program. */
 #ifndef TINY_MODEL_H
 #define TINY_MODEL_H
@@ -17,6 +17,7 @@
 #include "model/layer.h"
 #include "model/model.h"
 #include "tests/tools/formula.h"
+#include "tests/unit/scratch.h"
 
 __attribute__((noreturn, unused)) static void tiny_die(const struct err *e)
 {
@@ -110,15 +111,13 @@ __attribute__((unused)) static char *tiny_model_write(const char *config, void (
     if (!k || model_config_parse(&c, config, strlen(config), "config.json", &e))
         tiny_die(&e);
     struct model *m = model_new(&c, k, &e);
-    const char *tmp = getenv("TMPDIR");
-    char *dir = mem_printf("%s/tiny-XXXXXX", tmp ? tmp : "/tmp");
-    if (!m || !mkdtemp(dir))
+    if (!m)
         tiny_die(&e);
     struct tiny_list l = {.type = m->config.stored_type < 0 ? DTYPE_F32 : (enum dtype)m->config.stored_type};
     tiny_list_tensors(&l, m);
     if (edit)
         edit(&l);
-    char *path = mem_printf("%s/model.safetensors", dir);
+    char *dir = scratch_folder(), *path = mem_printf("%s/model.safetensors", dir);
     tiny_write_tensors(&l, path);
     free(path);
     tiny_write_text(dir, "config.json", config);
@@ -127,18 +126,6 @@ __attribute__((unused)) static char *tiny_model_write(const char *config, void (
     free(l.t);
     model_close(m);
     return dir;
-}
-
-__attribute__((unused)) static void tiny_model_remove(char *dir)
-{
-    static const char *const files[] = {"config.json", "model.safetensors"};
-    for (int i = 0; i < 2; i++) {
-        char *path = mem_printf("%s/%s", dir, files[i]);
-        unlink(path);
-        free(path);
-    }
-    rmdir(dir);
-    free(dir);
 }
 
 /* A fresh pair on `l`, filled by the formula. Freed by model_close. */

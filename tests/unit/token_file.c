@@ -11,6 +11,7 @@
 #include "format/token_file.h"
 #include "format/token_layout.h"
 #include "tests/tools/tail_hash.h"
+#include "tests/unit/scratch.h"
 #include "tests/unit/tap.h"
 #include "tests/unit/page_listing.h"
 
@@ -86,12 +87,11 @@ static void test_round_trip(void)
 
 static void test_files(void)
 {
-    char path[] = "/tmp/token-file-XXXXXX";
-    int fd = mkstemp(path);
+    char *path = scratch_path("");
     unsigned char *d;
     size_t size = make_file(&d, (uint32_t[]){3}, 1, 9, NULL);
-    ok(fd >= 0 && write(fd, d, size) == (ssize_t)size && close(fd) == 0, "wrote a scratch file");
     struct err e = ERR_INIT;
+    is_int(file_write(path, d, size, &e), 0, "a file is written");
     struct token_file *t = token_file_open(path, &e);
     ok(t && t->map.mapped && t->n_samples == 1, "opens mapped %s", e.text);
     token_file_close(t);
@@ -100,7 +100,7 @@ static void test_files(void)
     ok(opens(d, size, &e), "a file without samples is whole %s", e.text);
     free(d);
     ok(!token_file_open("/nonexistent/x.tok", &e) && strstr(e.text, "/nonexistent/x.tok"), "a missing file is named");
-    remove(path);
+    free(path);
 }
 
 static void test_damage(void)

@@ -88,9 +88,7 @@ static bool has_base(const struct golden *g)
 static char *write_base(const struct golden *g)
 {
     struct err e = ERR_INIT;
-    const char *tmp = getenv("TMPDIR");
-    char *dir = mem_printf("%s/tiny-XXXXXX", tmp ? tmp : "/tmp");
-    char *path = mkdtemp(dir) ? mem_printf("%s/model.safetensors", dir) : NULL;
+    char *dir = scratch_folder(), *path = mem_printf("%s/model.safetensors", dir);
     struct st_tensor *list = mem_zalloc((size_t)g->file->n_tensors, sizeof *list);
     const struct st_meta meta = {"format", "pt"};
     int n = 0;
@@ -99,7 +97,7 @@ static char *write_base(const struct golden *g)
             list[n] = g->file->tensors[i];
             list[n++].name += 5;
         }
-    if (!path || st_write(path, list, n, &meta, 1, &e) < 0)
+    if (st_write(path, list, n, &meta, 1, &e) < 0)
         tiny_die(&e);
     tiny_write_text(dir, "config.json", st_meta(g->file, "config"));
     free(list);
@@ -193,7 +191,7 @@ static void check(const char *name)
     run_tokens_close(&r);
     json_decref(g.settings);
     st_close(g.file);
-    tiny_model_remove(g.dir);
+    free(g.dir);
     free(path);
 }
 

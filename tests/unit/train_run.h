@@ -145,9 +145,8 @@ static void run_train(struct run *r, const char *model, const struct lora_option
 {
     struct err e = ERR_INIT;
     const struct batches_options b = {r->seed, r->o.batch, r->o.batch_tokens, !strcmp(r->o.order, "random")};
-    const char *tmp = getenv("TMPDIR");
-    char *out = mem_printf("%s/run-XXXXXX", tmp ? tmp : "/tmp");
-    if (!mkdtemp(out) || !(r->model = model_open(model, r->k ? r->k : kernels_open("cpu", &e), &e)))
+    char *out = scratch_folder();
+    if (!(r->model = model_open(model, r->k ? r->k : kernels_open("cpu", &e), &e)))
         tiny_die(&e);
     if (lo)
         r->lora = lora_attach(r->model, lo, &e);
@@ -161,8 +160,6 @@ static void run_train(struct run *r, const char *model, const struct lora_option
         plan_commit(&r->plan, &r->optimizer, &e) < 0)
         tiny_die(&e);
     run_loop(r, start, out);
-    if (outdir_remove(out, &e) < 0)
-        tiny_die(&e);
     free(out);
 }
 

@@ -80,7 +80,7 @@ static void refused(const char *config, void (*edit)(struct tiny_list *l), const
     if (!ok(!m && strstr(e.text, text) && strstr(e.text, dir), "refused: %s", text))
         printf("# %s\n", e.text);
     model_close(m);
-    tiny_model_remove(dir);
+    free(dir);
 }
 
 static int check_linear(struct linear *l, void *arg)
@@ -118,12 +118,12 @@ static void test_bound(void)
     ok(!memcmp(m->layers[0].attn_norm.weight, norm, sizeof norm), "norms are copied");
     ok(m->head.weight != m->embed.weight && !m->layers[0].q_norm.weight && !m->layers[0].q.bias, "untied, without q/k norms and biases");
     model_close(m);
-    tiny_model_remove(dir);
+    free(dir);
     dir = tiny_model_write(CONFIG(", \"tie_word_embeddings\": true"), add_needless);
     m = model_open(dir, kernels_open("cpu", &e), &e);
     ok(m && m->head.weight == m->embed.weight && !m->warning, "tied: a copy of the embedding and rotary buffers are passed over");
     model_close(m);
-    tiny_model_remove(dir);
+    free(dir);
 }
 
 /* Another matrix than the embedding in the file of a model that should be tied. */
@@ -138,7 +138,7 @@ static void test_torn(void (*edit)(struct tiny_list *l), const char *what)
     ok(m->warning && strstr(m->warning, "model.safetensors: lm_head.weight differs from the embedding"), "%s: with a warning", what);
     is_int(model_config_parameters(&m->config), 11 * 8 * 2 + 2 * 8 * 8 + 2 * 8 * 8 + 3 * 8 * 12 + 3 * 8, "both are counted");
     model_close(m);
-    tiny_model_remove(dir);
+    free(dir);
 }
 
 static void test_copied(const char *config)
@@ -159,7 +159,7 @@ static void test_copied(const char *config)
     is_int(count, tied ? 8 : 9, "with its values");
     ok((m->head.weight == m->embed.weight) == tied, "the output layer is the embedding only where they are tied");
     model_close(m);
-    tiny_model_remove(dir);
+    free(dir);
 }
 
 int main(void)
