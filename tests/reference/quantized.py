@@ -21,7 +21,7 @@ os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
 import torch
 from common import check, load, loss, our_loss, ours, samples
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, GPTQConfig
 
 GROUP = ["--group", 64]
 SKIP = ["--skip", r"model\.layers\.1\..*|.*\.down_proj"]
@@ -50,9 +50,16 @@ AWQ = {
 }
 
 
+def quantization_config(folder):
+    with open(os.path.join(folder, "config.json")) as f:
+        return json.load(f)["quantization_config"]
+
+
 def transformers(folder):
-    """The loaded model, and its modules' values."""
-    model, info = AutoModelForCausalLM.from_pretrained(folder, device_map="cpu", attn_implementation="eager", output_loading_info=True)
+    """The loaded model, and whether it is whole. The kernel that GPTQModel chooses for it on a CPU takes no larger groups than 256."""
+    settings = quantization_config(folder)
+    plain = {"quantization_config": GPTQConfig(bits=settings["bits"], backend="torch")} if settings.get("group_size") == -1 else {}
+    model, info = AutoModelForCausalLM.from_pretrained(folder, device_map="cpu", attn_implementation="eager", output_loading_info=True, **plain)
     left = {k: sorted(v) for k, v in info.items() if v and k != "error_msgs"} | ({"errors": info["error_msgs"]} if info.get("error_msgs") else {})
     print(f"{'NOT OK' if left else 'ok'}: transformers: every tensor has its place{f': {left}' if left else ''}", flush=True)
     return model.eval(), not left
@@ -60,7 +67,7 @@ def transformers(folder):
 
 def gptqmodel(folder):
     from gptqmodel import BACKEND, GPTQModel
-    awq = json.load(open(os.path.join(folder, "config.json")))["quantization_config"]["quant_method"] == "awq"
+    awq = quantization_config(folder)["quant_method"] == "awq"
     loaded = GPTQModel.load(folder, backend=BACKEND.TORCH_AWQ if awq else BACKEND.TORCH, device="cpu", attn_implementation="eager",
                             **({} if awq else {"dtype": torch.float16}))
     return loaded.model.eval(), True
@@ -102,7 +109,7 @@ def autoawq(folder):
         sys.modules["awq"] = types.ModuleType("awq")
         sys.modules["awq"].__path__ = list(importlib.util.find_spec("awq").submodule_search_locations) if importlib.util.find_spec("awq") else []
     from awq.utils.packing_utils import dequantize_gemm
-    settings = json.load(open(os.path.join(folder, "config.json")))["quantization_config"]
+    settings = quantization_config(folder)
     t = load_file(os.path.join(folder, "model.safetensors"))
     modules = [name[:-len(".qweight")] for name in t if name.endswith(".qweight")]
     width = {name: t[name + ".qweight"].shape[0] for name in modules}
