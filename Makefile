@@ -18,6 +18,7 @@
 VERSION := 0.1.0
 PREFIX ?= /usr/local
 BINDIR ?= $(PREFIX)/bin
+LIBDIR ?= $(PREFIX)/lib/finetools
 MANDIR ?= $(PREFIX)/share/man
 COMPDIR ?= $(PREFIX)/share/bash-completion/completions
 OPT ?= -O2 -g
@@ -27,7 +28,7 @@ SECONDS ?= 60
 CUDA ?=
 
 DEPS := gcc g++ libc6-dev perl libjansson-dev libzstd-dev libpcre2-dev libutf8proc-dev libxxhash-dev \
-	$(if $(filter 1,$(CUDA)),nvidia-cuda-toolkit)
+	$(if $(filter 1,$(CUDA)),$(if $(shell command -v nvcc || command -v /usr/local/cuda/bin/nvcc),,nvidia-cuda-toolkit))
 DEPS_OPTIONAL := mandoc clang libomp-dev valgrind bash-completion gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user
 
 B := build$(if $(SAN),-san)

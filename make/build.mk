@@ -126,6 +126,7 @@ $B/completions/%: $B/bin/% make/completions.sh
 
 # DESTDIR and PREFIX may hold spaces.
 bin_to := "$(DESTDIR)$(BINDIR)"
+lib_to := "$(DESTDIR)$(LIBDIR)"
 completions_to := "$(DESTDIR)$(COMPDIR)"
 man_to = "$(DESTDIR)$(MANDIR)/man$1"
 
@@ -133,12 +134,15 @@ install: all completions
 	install -d $(bin_to) $(completions_to) $(foreach n,1 5 7,$(call man_to,$n))
 	$(if $(TOOLS),install -m 755 $(TOOLS:%=$B/bin/%) $(bin_to))
 	$(if $(TOOLS),install -m 644 $(TOOLS:%=$B/completions/%) $(completions_to))
+	if [ -f $(CUDA_SO) ]; then install -d $(lib_to) && install -m 755 $(CUDA_SO) $(lib_to); fi
 	$(foreach n,1 5 7,$(if $(filter %.$n,$(MAN)),install -m 644 $(filter %.$n,$(MAN)) $(call man_to,$n);))
 
 remove = if [ -d $1 ]; then cd $1 && rm -f $2; fi
 uninstall:
 	$(call remove,$(bin_to),$(TOOLS))
 	$(call remove,$(completions_to),$(TOOLS))
+	$(call remove,$(lib_to),$(notdir $(CUDA_SO)))
+	if [ -d $(lib_to) ]; then rmdir --ignore-fail-on-non-empty $(lib_to); fi
 	$(foreach n,1 5 7,$(call remove,$(call man_to,$n),$(notdir $(filter %.$n,$(MAN))));)
 
 installcheck:

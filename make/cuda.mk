@@ -11,27 +11,30 @@ $B/libcommon/cli/help.o: $B/config.mk
 
 # --- nvcc ---
 
-# Code for each of these, and intermediate code from which the driver makes that of what comes after.
+# Code for each of these, and intermediate code from which the driver makes that of what comes after (NVCC_ARCHS: what this nvcc knows of them).
 comma := ,
-CUDA_ARCHS := 80 86 89 90a 100
-CUDA_LAST := 100
+CUDA_ARCHS := $(NVCC_ARCHS)
+CUDA_LAST := $(lastword $(filter-out %a,$(CUDA_ARCHS)))
 CUDA_SO := $B/lib/finetools-cuda.so
 CUDA_DIR = $(patsubst %/bin/nvcc,%,$(realpath $(NVCC)))
 NVCCFLAGS_ALL = -std=c++17 -O3 -lineinfo -fmad=false -Werror all-warnings -Xcompiler -fPIC,-fvisibility=hidden,-Wall,-Wextra,-Wno-unused-parameter \
 	$(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$a$(comma)code=sm_$a) $(foreach a,$(CUDA_LAST),-gencode arch=compute_$a$(comma)code=compute_$a) \
 	-Ilibcommon -I. $(NVCCFLAGS)
 
+# nvcc takes a LIBRARIES in the environment for libraries to link.
+run_nvcc = env -u LIBRARIES $(NVCC)
+
 $B/cuda/%.o: %.cu $B/cuda-flags
 	@mkdir -p $(@D)
 	$(if $(Q),@echo '  NVCC $<')
-	$(Q)$(NVCC) $(NVCCFLAGS_ALL) $(if $(REPORT),-Xptxas -v) -MMD -MP -c -o $@ $<
+	$(Q)$(run_nvcc) $(NVCCFLAGS_ALL) $(if $(REPORT),-Xptxas -v) -MMD -MP -c -o $@ $<
 $B/cuda-flags: force
 	@$(call write_if_changed,$(NVCC) $(NVCCFLAGS_ALL))
 
 $(CUDA_SO): $(CUDA_SRC:%.cu=$B/cuda/%.o) $(CUDA_BASE:%.c=$B/pic/%.o)
 	@mkdir -p $(@D)
 	$(if $(Q),@echo '  LD $@')
-	$(Q)$(NVCC) -shared -cudart static -Xlinker -z,defs -Xlinker -rpath,$(CUDA_DIR)/lib64 -o $@ $^ -lpthread -ldl
+	$(Q)$(run_nvcc) -shared -cudart static -Xlinker -z,defs -Xlinker --exclude-libs,ALL -Xlinker -rpath,$(CUDA_DIR)/lib64 -o $@ $^ -lpthread -ldl
 
 # Host code of shared objects, never sanitized itself.
 $B/pic/%.o: %.c $B/flags

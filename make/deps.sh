@@ -13,5 +13,12 @@ done
 [ -n "$missing" ] || exit 0
 sudo=
 [ "$(id -u)" = 0 ] || sudo=sudo
+for package in $missing; do
+    if [ "$package" = nvidia-cuda-toolkit ] && ! apt-cache show "$package" >/dev/null 2>&1; then
+        echo "$package is in Debian's component non-free, which this system's list of sources leaves out;" \
+            "NVIDIA's own packages do as well: cuda-nvcc-13-0 cuda-cudart-dev-13-0 libcublas-dev-13-0" >&2
+        exit 1
+    fi
+done
 # shellcheck disable=SC2086 (a list of names)
 DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y --no-install-recommends $missing

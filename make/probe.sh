@@ -72,12 +72,23 @@ fi
 
 # Compiling for every kind of GPU takes minutes: only when asked.
 nvcc=
+archs=
 if [ "${CUDA-}" = 1 ]; then
     nvcc=$(command -v nvcc || command -v /usr/local/cuda/bin/nvcc || true)
     if [ -z "$nvcc" ]; then
-        echo "missing: nvcc (Debian: nvidia-cuda-toolkit); 'make deps CUDA=1' installs all that is needed" >&2
+        echo "missing: nvcc (Debian: nvidia-cuda-toolkit, of non-free; NVIDIA: cuda-nvcc, cuda-cudart-dev, libcublas-dev); 'make deps CUDA=1' installs it" >&2
         exit 1
     fi
+    # Kinds of GPU whose code it can make; an older one knows fewer.
+    : >"$dir/x.cu"
+    for arch in 80 86 89 90a 100; do
+        for known in $arch ${arch%a}; do
+            if "$nvcc" --dryrun -gencode "arch=compute_$known,code=sm_$known" -c -o "$dir/x.o" "$dir/x.cu" >"$dir/log" 2>&1; then
+                archs="$archs $known"
+                break
+            fi
+        done
+    done
 else
     echo "building for the CPU only; CUDA=1 builds for GPUs too"
 fi
@@ -87,6 +98,7 @@ cat >"$output.tmp" <<END
 HAVE_X86 := $x86
 OPENMP := $openmp
 NVCC := $nvcc
+NVCC_ARCHS :=$archs
 EMU_CXX := $cxx
 END
 mv "$output.tmp" "$output"

@@ -31,6 +31,7 @@ void cuda_copy_out(void *to, const void *device, size_t bytes);  /* waits for al
 void cuda_copy(void *device, const void *from_device, size_t bytes);
 void cuda_zero(void *device, size_t bytes);
 void cuda_sync(void);
+int64_t cuda_free_memory(void); /* bytes that cuda_alloc could give now */
 
 /* Device memory that grows as needed and is never given back, one block for each user; its contents last until the same user asks again. NULL only
  * after an error that stays (there is no memory): the caller returns. Not zeroed. */
@@ -39,7 +40,7 @@ enum cuda_scratch { CUDA_SCRATCH_GEMM, CUDA_SCRATCH_CONVERT_A, CUDA_SCRATCH_CONV
 void *cuda_scratch(enum cuda_scratch which, size_t bytes);
 
 /* A copy on the device of a small host array (up to CUDA_UPLOAD_BYTES), good for the operations started before the ring comes round:
- * 4 MB of later uploads. NULL only after an error that stays. */
+ * 4 MB of later uploads; while a graph is captured, as long as the graph. NULL only after an error that stays. */
 #define CUDA_UPLOAD_BYTES ((size_t)1 << 20)
 const void *cuda_upload(const void *from, size_t bytes);
 
@@ -68,7 +69,8 @@ struct cuda_gemm {
 void cuda_gemm(const struct cuda_gemm *g);
 
 /* What is started between begin and end is kept and not run; launch runs it again with the same arguments. Nothing in between may allocate
- * or copy to or from host memory (cuda_upload counts). */
+ * or copy to or from host memory; uploads belong to the graph, and scratch memory that grows later stays where the graph knows it until no
+ * graph is left. */
 struct cuda_graph;
 int cuda_graph_begin(struct err *e) MUST_CHECK;
 struct cuda_graph *cuda_graph_end(struct err *e);

@@ -10,6 +10,31 @@ if [ ! -f "$BUILD/lib/finetools-cuda.so" ]; then
 fi
 is_status 1 'and that is an error'
 one_line err 'in one line'
+
+# built, and no GPU here
+built=$BUILD/lib/finetools-cuda.so
+if [ ! -f "$built" ]; then
+    skip 'the CUDA backend is not built (make CUDA=1)'
+elif [ -e /dev/nvidiactl ] || [ -e /dev/dxg ]; then
+    skip 'there is a driver'
+else
+    has err "device 'cuda': there is no NVIDIA driver (no libcuda.so.1)" 'no driver'
+    run gen -m "$ROOT/pipelines/base-model/model" --max-tokens 1 hi
+    is_status 0 'auto takes the CPU then'
+    is "$(cat err)" '' 'and says nothing'
+fi
+if [ -f "$built" ]; then
+    mkdir old
+    ln -s "$BUILD/tests/faults/old_driver.so" old/libcuda.so.1
+    run env LD_LIBRARY_PATH=old gen -m "$ROOT/pipelines/base-model/model" --device cuda hi
+    has err "device 'cuda': the NVIDIA driver is too old: it is for CUDA 11.4, expected" 'a driver that is too old'
+    one_line err 'in one line'
+    run env LD_LIBRARY_PATH=old gen -m "$ROOT/pipelines/base-model/model" --max-tokens 1 hi
+    is_status 0 'auto takes the CPU then'
+    nm -D --defined-only "$built" | awk '$3 !~ /^finetools_cuda_/' >names
+    is "$(cat names)" '' 'it exports nothing but how it is opened'
+fi
+
 export FINETOOLS_CUDA_SO="$SCRATCH/none.so"
 run gen -m "$ROOT/pipelines/base-model/model" --device cuda hi
 has err "device 'cuda': $SCRATCH/none.so: cannot open" 'a backend that is not there'

@@ -27,12 +27,20 @@ struct command {
     struct command *next;
 };
 
+struct upload {
+    void *p;
+    size_t bytes;
+    struct upload *next;
+};
+
 struct cuda_graph {
     struct command *first, **end;
+    struct upload *uploads;
 };
 
 static struct err failed;
 static struct cuda_graph *capturing;
+static int graphs; /* that can be launched */
 static struct {
     void *p;
     size_t bytes;
@@ -90,27 +98,41 @@ static bool must_not_capture(const char *what)
     return !capturing;
 }
 
-void *cuda_alloc(size_t bytes, struct err *e)
+static size_t allocated;
+
+/* FINETOOLS_CUDA_MEMORY: bytes that the device has. */
+static size_t memory_left(void)
 {
     const char *limit = getenv("FINETOOLS_CUDA_MEMORY");
-    static size_t total;
-    if (!must_not_capture("an allocation") || cuda_check(e) < 0)
-        return NULL;
-    if (limit && total + bytes > strtoull(limit, NULL, 10)) {
-        err_set(e, "cannot get %zu bytes of device memory", bytes);
-        return NULL;
-    }
-    void *p = memory_alloc(bytes);
+    size_t all = limit ? strtoull(limit, NULL, 10) : (size_t)16 << 30;
+    return all > allocated ? all - allocated : 0;
+}
+
+static void *device_memory(size_t bytes, struct err *e)
+{
+    void *p = bytes <= memory_left() ? memory_alloc(bytes) : NULL;
     if (!p)
         err_set(e, "cannot get %zu bytes of device memory", bytes);
     else
-        total += bytes;
+        allocated += bytes;
     return p;
+}
+
+int64_t cuda_free_memory(void)
+{
+    return (int64_t)memory_left();
+}
+
+void *cuda_alloc(size_t bytes, struct err *e)
+{
+    must_not_capture("an allocation");
+    return cuda_check(e) < 0 ? NULL : device_memory(bytes, e);
 }
 
 void cuda_free(void *device, size_t bytes)
 {
-    (void)bytes;
+    if (device)
+        allocated -= bytes;
     memory_free(device);
 }
 
@@ -125,19 +147,6 @@ static void must_hold(const void *device, size_t bytes, const char *what)
             snprintf(place, sizeof place, "%p, which is not device memory", device);
         emu_fault(__builtin_return_address(0), "%s: %zu bytes at %s", what, bytes, place);
     }
-}
-
-void cuda_copy_in(void *device, const void *from, size_t bytes)
-{
-    if (!must_not_capture("a copy from the host"))
-        return;
-    must_hold(device, bytes, "copy to the device");
-    if (bytes && memory_is_device(from))
-        emu_fault(NULL, "copy to the device from device memory, where host memory is expected");
-    memory_open();
-    if (bytes)
-        memcpy(device, from, bytes);
-    memory_close();
 }
 
 void cuda_copy_out(void *to, const void *device, size_t bytes)
@@ -234,38 +243,66 @@ void cuda_sync(void)
 {
 }
 
+/* A graph may know the block that is outgrown: it stays. */
 void *cuda_scratch(enum cuda_scratch which, size_t bytes)
 {
-    struct err e = ERR_INIT;
-    if (bytes <= scratch[which].bytes && scratch[which].p && !getenv("FINETOOLS_CUDA_TIGHT"))
-        return scratch[which].p;
-    if (scratch[which].p)
+    if (failed.set || (bytes <= scratch[which].bytes && scratch[which].p && !getenv("FINETOOLS_CUDA_TIGHT")))
+        return failed.set ? NULL : scratch[which].p;
+    if (scratch[which].p && !capturing && !graphs)
         cuda_free(scratch[which].p, scratch[which].bytes);
     scratch[which].bytes = bytes;
-    if (!(scratch[which].p = cuda_alloc(bytes, &e)))
-        cuda_failed("%s", e.text);
+    scratch[which].p = device_memory(bytes, &failed);
     return scratch[which].p;
+}
+
+static void copy_to_device(void *device, const void *from, size_t bytes)
+{
+    must_hold(device, bytes, "copy to the device");
+    if (bytes && memory_is_device(from))
+        emu_fault(NULL, "copy to the device from device memory, where host memory is expected");
+    memory_open();
+    if (bytes)
+        memcpy(device, from, bytes);
+    memory_close();
+}
+
+void cuda_copy_in(void *device, const void *from, size_t bytes)
+{
+    if (must_not_capture("a copy from the host"))
+        copy_to_device(device, from, bytes);
+}
+
+/* Of the graph that is captured. */
+static void *graph_upload(size_t bytes)
+{
+    struct upload *u = calloc(1, sizeof *u);
+    if (!u)
+        abort();
+    *u = (struct upload){device_memory(bytes, &failed), bytes, capturing->uploads};
+    capturing->uploads = u;
+    return u->p;
+}
+
+static void *ring_upload(size_t bytes)
+{
+    size_t rounded = (bytes + 255) & ~(size_t)255;
+    if (!ring && !(ring = device_memory(UPLOAD_RING, &failed)))
+        return NULL;
+    if (ring_at + rounded > UPLOAD_RING)
+        ring_at = 0;
+    ring_at += rounded;
+    return ring + ring_at - rounded;
 }
 
 const void *cuda_upload(const void *from, size_t bytes)
 {
-    struct err e = ERR_INIT;
-    size_t rounded = (bytes + 255) & ~(size_t)255;
-    if (!must_not_capture("an upload"))
-        return NULL;
-    if (bytes > CUDA_UPLOAD_BYTES) {
+    if (bytes > CUDA_UPLOAD_BYTES)
         cuda_failed("an upload of %zu bytes, at most %zu are allowed", bytes, CUDA_UPLOAD_BYTES);
+    if (failed.set)
         return NULL;
-    }
-    if (!ring && !(ring = cuda_alloc(UPLOAD_RING, &e))) {
-        cuda_failed("%s", e.text);
-        return NULL;
-    }
-    if (ring_at + rounded > UPLOAD_RING)
-        ring_at = 0;
-    void *to = ring + ring_at;
-    ring_at += rounded;
-    cuda_copy_in(to, from, bytes);
+    void *to = capturing ? graph_upload(bytes) : ring_upload(bytes);
+    if (to)
+        copy_to_device(to, from, bytes);
     return to;
 }
 
@@ -281,14 +318,30 @@ int cuda_graph_begin(struct err *e)
     return 0;
 }
 
+static void destroy(struct cuda_graph *g)
+{
+    for (struct command *c = g->first, *next; c; c = next) {
+        next = c->next;
+        free(c->kind == COMMAND_LAUNCH ? c->arg : NULL);
+        free(c);
+    }
+    for (struct upload *u = g->uploads, *next; u; u = next) {
+        next = u->next;
+        cuda_free(u->p, u->bytes);
+        free(u);
+    }
+    free(g);
+}
+
 struct cuda_graph *cuda_graph_end(struct err *e)
 {
     struct cuda_graph *g = capturing;
     capturing = NULL;
     if (cuda_check(e) < 0) {
-        cuda_graph_free(g);
+        destroy(g);
         return NULL;
     }
+    graphs++;
     return g;
 }
 
@@ -300,12 +353,8 @@ void cuda_graph_launch(struct cuda_graph *g)
 
 void cuda_graph_free(struct cuda_graph *g)
 {
-    for (struct command *c = g ? g->first : NULL, *next; c; c = next) {
-        next = c->next;
-        free(c->kind == COMMAND_LAUNCH ? c->arg : NULL);
-        free(c);
-    }
-    free(g);
+    if (g)
+        destroy(g), graphs--;
 }
 
 void cuda_time_begin(void)
