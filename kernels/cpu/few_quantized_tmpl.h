@@ -66,72 +66,7 @@ VEC void few_column_4bit(const struct few *f, int64_t row, int64_t col, const in
         few_write(f, row + i, col, v_add(s.of[i][0], s.of[i][1]));
 }
 
-#ifdef V_BATCH
-
-/* Whether blocks and rows are whole batches: x is then in their order. */
-VEC bool few_in_batches(const struct quantized *q)
-{
-    return (q->kind == QUANTIZED_NF4 || q->kind == QUANTIZED_FP4) && q->group % V_BATCH == 0 && q->in % V_BATCH == 0;
-}
-
-static void few_order_row(float *x, int64_t depth)
-{
-    for (float *end = x + depth; x < end; x += V_BATCH) {
-        float batch[V_BATCH];
-        memcpy(batch, x, sizeof batch);
-        for (int i = 0; i < V_BATCH; i++)
-            x[i] = batch[V_BATCH_ORDER(i / VL, i % VL)];
-    }
-}
-
-VEC void few_batches(struct few_sums *s, const v_bytes *b, const uint8_t *codes, int64_t n, const float *x, int64_t x_row, const int rows, const bool bf16)
-{
-    for (; n > 0; n -= V_BATCH, codes += V_BATCH / 2, x += V_BATCH)
-#pragma GCC unroll 2
-        for (int half = 0; half < 2; half++) {
-            vf w[4];
-            v_lookup_half(w, codes, b, half, bf16);
-#pragma GCC unroll 4
-            for (int j = 0; j < 4; j++)
-                few_add(s, j % 2, w[j], x + half * V_BATCH / 2 + j * VL, x_row, rows);
-        }
-}
-
-VEC void few_column_batches(const struct few *f, int64_t row, int64_t col, const int rows, const bool bf16)
-{
-    const struct quantized *q = f->m->b.quantized;
-    const float *x = f->x + row * f->x_row;
-    struct few_sums s;
-#pragma GCC unroll 4
-    for (int i = 0; i < rows; i++)
-        s.of[i][0] = s.of[i][1] = v_set(0);
-    int64_t e = col * q->in + f->depth0, last = e + f->depth, block = e / q->group, end = (block + 1) * q->group;
-    for (; e < last; x += end - e, e = end, end += q->group, block++) {
-        vf table[16 / VL];
-        end = end < last ? end : last;
-        block_table(table, q, block);
-        for (int i = 0; i < 16 / VL && bf16 && q->value_type != DTYPE_BF16; i++)
-            table[i] = v_round_bf16(table[i]);
-        v_bytes b = v_bytes_of(table, bf16);
-        few_batches(&s, &b, (const uint8_t *)q->codes + e / 2, end - e, x, f->x_row, rows, bf16);
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < rows; i++)
-        few_write(f, row + i, col, v_add(s.of[i][0], s.of[i][1]));
-}
-
-#else
-
-VEC bool few_in_batches(const struct quantized *q) { return (void)q, false; }
-VEC void few_order_row(float *x, int64_t depth) { (void)x, (void)depth; }
-
-VEC void few_column_batches(const struct few *f, int64_t row, int64_t col, const int rows, const bool bf16)
-{
-    (void)bf16;
-    few_column_4bit(f, row, col, rows);
-}
-
-#endif
+#include "kernels/cpu/few_batches_tmpl.h"
 
 VEC void few_column_int8(const struct few *f, int64_t row, int64_t col, const int rows)
 {
@@ -163,10 +98,6 @@ VEC void few_column_rows(const struct few *f, int64_t row, int64_t col, const in
 {
     if (f->m->b.quantized->kind == QUANTIZED_INT8)
         few_column_int8(f, row, col, rows);
-    else if (few_use(f->m) == FEW_USE_BATCHES && (f->m->round_bf16 || f->m->b.quantized->value_type == DTYPE_BF16))
-        few_column_batches(f, row, col, rows, true);
-    else if (few_use(f->m) == FEW_USE_BATCHES)
-        few_column_batches(f, row, col, rows, false);
     else
         few_column_4bit(f, row, col, rows);
 }
@@ -180,6 +111,16 @@ static void few_column_all(const struct few *f, int64_t col)
         few_column_rows(f, i, col, 2);
     if (i < n)
         few_column_rows(f, i, col, 1);
+}
+
+/* All rows by columns col .. end - 1. */
+static void few_columns(const struct few *f, int64_t col, int64_t end)
+{
+    if (few_use(f->m) == FEW_USE_BATCHES)
+        few_columns_batches(f, col, end);
+    else
+        for (; col < end; col++)
+            few_column_all(f, col);
 }
 
 /* ---- along the outputs: a strip at a time ---- */

@@ -148,10 +148,9 @@ static void few_group(const struct few *f, int64_t g)
         few_strip(f, g);
         return;
     }
-    for (; q && col < end; col++)
-        for (int64_t i = col; i < f->m->n; i += gap)
-            few_column_all(f, i);
-    for (; col < end; col++)
+    for (int64_t i = col; q && i < f->m->n; i += gap)
+        few_columns(f, i, i - col + end < f->m->n ? i - col + end : f->m->n);
+    for (; !q && col < end; col++)
         switch (f->kind) {
         case LOAD_F32: few_rows(f, col, LOAD_F32); break;
         case LOAD_F32_ROUND: few_rows(f, col, LOAD_F32_ROUND); break;
@@ -224,11 +223,29 @@ static void few_set_x(struct few *f)
     f->x = copy;
 }
 
+/* The codes of the first task, which are not many. */
+VEC void few_ask_codes(const struct few *f, int64_t g)
+{
+    const struct quantized *q = f->m->b.quantized;
+    bool by_row = quantized_by_row(q);
+    int64_t lines = by_row ? FEW_STREAMS : f->depth < FEW_RUN ? f->depth * q->bits / 32 : FEW_RUN * q->bits / 32;
+    int64_t line = by_row ? few_gap(f->m) * q->in * q->bits / 8 : q->kind == QUANTIZED_GPTQ ? q->out * 4 : q->out / 2;
+    int64_t size = by_row ? FEW_COLS * q->in * q->bits / 8 : q->kind == QUANTIZED_GPTQ ? UNPACK_WIDE * 4 : UNPACK_WIDE / 2;
+    const char *p = (const char *)q->codes + g * size;
+    if (q->kind == QUANTIZED_AWQ)
+        lines = f->depth < FEW_RUN ? f->depth : FEW_RUN;
+    for (int64_t i = 0; i < lines; i++)
+        for (int64_t at = 0; at < size; at += 64)
+            __builtin_prefetch(p + i * line + at);
+}
+
 /* While the rest of the team is waited for, the caller's part of W, from group g on, comes into its cache. */
 VEC void few_wait(const struct few *f, int64_t g)
 {
-    if (f->m->b.quantized)
+    if (f->m->b.quantized) {
+        few_ask_codes(f, g);
         return;
+    }
     int size = load_size(f->kind);
     int64_t gap = few_gap(f->m), step = gap * f->m->b.col_stride * size, most = (gap - g * FEW_COLS) * f->m->b.col_stride * size;
     const char *w = few_column(f, g * FEW_COLS, size);

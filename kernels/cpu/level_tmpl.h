@@ -67,6 +67,7 @@ static size_t ISA(scratch_bytes)(int heads, int kv_heads, int head_dim)
 
 void ISA(cpu_fill)(struct kernels *k)
 {
+    v_ready_fill();
     k->scratch_bytes = ISA(scratch_bytes);
     k->ceiling = ISA(ceiling);
     k->team = team_run;

@@ -180,45 +180,6 @@ VEC void vi_store_nibbles(void *p, vi a) /* of 0 .. 15, the even lanes' above */
     memcpy(p, &word, 4);
 }
 
-/* Looking up 64 elements of 4 bits at a time, byte by byte of the values. They come out in an order of their own: lane l of vector j is
- * element V_BATCH_ORDER(j, l). */
-#define V_BATCH 64
-#define V_BATCH_ORDER(j, l) ((l) / 4 * 32 + (j) % 4 * 8 + (l) % 4 * 2 + (j) / 4)
-
-/* Byte k of each of the 16 values, twice; of numbers that are exact in bf16 only the upper two. */
-typedef struct { __m256i of[4]; } v_bytes;
-
-/* The lower bytes, then the upper ones, of 16 lanes of 16 bits. */
-VEC void v_split_bytes(__m256i lower, __m256i upper, __m256i *low, __m256i *high)
-{
-    __m256i all = _mm256_permute4x64_epi64(_mm256_packus_epi32(lower, upper), 0xd8);
-    __m256i bytes = _mm256_packus_epi16(_mm256_and_si256(all, _mm256_set1_epi16(255)), _mm256_srli_epi16(all, 8));
-    *low = _mm256_permute4x64_epi64(bytes, 0x88);
-    *high = _mm256_permute4x64_epi64(bytes, 0xdd);
-}
-
-VEC v_bytes v_bytes_of(const vf table[2], const bool bf16)
-{
-    v_bytes b = {0};
-    __m256i t0 = _mm256_castps_si256(table[0]), t1 = _mm256_castps_si256(table[1]), low = _mm256_set1_epi32(0xffff);
-    v_split_bytes(_mm256_srli_epi32(t0, 16), _mm256_srli_epi32(t1, 16), &b.of[2], &b.of[3]);
-    if (!bf16)
-        v_split_bytes(_mm256_and_si256(t0, low), _mm256_and_si256(t1, low), &b.of[0], &b.of[1]);
-    return b;
-}
-
-/* The 32 elements of the upper nibbles (half 0) or the lower ones, from 32 bytes, in 4 vectors. */
-VEC void v_lookup_half(vf to[4], const void *codes, const v_bytes *b, int half, const bool bf16)
-{
-    __m256i w = _mm256_loadu_si256(codes), i = _mm256_and_si256(half ? w : _mm256_srli_epi16(w, 4), _mm256_set1_epi8(15));
-    __m256i b2 = _mm256_shuffle_epi8(b->of[2], i), b3 = _mm256_shuffle_epi8(b->of[3], i), low0 = _mm256_setzero_si256(), low1 = low0;
-    __m256i high0 = _mm256_unpacklo_epi8(b2, b3), high1 = _mm256_unpackhi_epi8(b2, b3);
-    if (!bf16) {
-        __m256i b0 = _mm256_shuffle_epi8(b->of[0], i), b1 = _mm256_shuffle_epi8(b->of[1], i);
-        low0 = _mm256_unpacklo_epi8(b0, b1), low1 = _mm256_unpackhi_epi8(b0, b1);
-    }
-    to[0] = _mm256_castsi256_ps(_mm256_unpacklo_epi16(low0, high0)), to[1] = _mm256_castsi256_ps(_mm256_unpackhi_epi16(low0, high0));
-    to[2] = _mm256_castsi256_ps(_mm256_unpacklo_epi16(low1, high1)), to[3] = _mm256_castsi256_ps(_mm256_unpackhi_epi16(low1, high1));
-}
+#include "kernels/cpu/codes_avx2.h"
 
 #endif
