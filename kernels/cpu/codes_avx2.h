@@ -128,4 +128,30 @@ VEC void v_batch_values(vf to[4], vi codes, const v_bytes *b, const int lower, c
     }
 }
 
+/* ---- sums of 4-bit codes times integers of 24 bits, byte by byte ---- */
+
+#define V_DIGITS 3
+
+/* Eight integers of 24 bits, each 0x808080 too much, as three signed bytes each. Word 2 d: byte d of the even four; word 2 d + 1: of the odd ones. */
+VEC void v_digits_store(void *to, vi x)
+{
+    const __m256i part = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 8, 4, 12, 1, 9, 5, 13, 2, 10, 6, 14, -1, -1, -1, -1));
+    __m256i b = _mm256_shuffle_epi8(_mm256_xor_si256(x, _mm256_set1_epi32(0x808080)), part);
+    __m128i low = _mm256_castsi256_si128(b), high = _mm256_extracti128_si256(b, 1);
+    _mm_storeu_si128(to, _mm_unpacklo_epi16(low, high));
+    _mm_storeu_si128((__m128i *)to + 1, _mm_unpackhi_epi16(low, high));
+}
+
+VEC vi v_digits_load(const void *x, int word) { return vi_words((const char *)x + word * 4); }
+VEC vi v_even_nibbles(vi words) { return _mm256_and_si256(words, _mm256_set1_epi8(15)); }
+VEC vi v_odd_nibbles(vi words) { return _mm256_and_si256(_mm256_srli_epi16(words, 4), _mm256_set1_epi8(15)); }
+/* Sums of 16 bits, of up to 8 of these; then of 32. */
+VEC vi v_digits_add(vi sum, vi nibbles, vi digits)
+{
+    sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(nibbles, digits));
+    __asm__("" : "+x"(sum)); /* else compilers make all products first, which then do not fit into the registers */
+    return sum;
+}
+VEC vi v_digits_widen(vi sum, vi part) { return _mm256_add_epi32(sum, _mm256_madd_epi16(part, _mm256_set1_epi16(1))); }
+
 #endif

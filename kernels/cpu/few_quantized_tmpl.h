@@ -1,8 +1,8 @@
 /* Few rows of x by a quantized weight, straight from its codes. Included within few_tmpl.h.
  *
  * NF4 and FP4: the values of the specification, by a table for each block, whose sums are ordered otherwise. int8: the sum of x times code,
- * times the row's scale. GPTQ and AWQ: runs of up to FEW_RUN inputs of one group, each scale * (sum of x times code - zero * sum of x); where
- * groups are not side by side (act-order) the values of the specification. round_bf16 rounds x and the values of NF4 and FP4; sums of codes
+ * times the row's scale. GPTQ and AWQ: runs of up to FEW_RUN inputs of one group, each scale * (sum of x times code - zero * sum of x),
+ * with 4 bits by few_digits_tmpl.h; where groups are not side by side (act-order) the values of the specification. round_bf16 rounds x and the values of NF4 and FP4; sums of codes
  * are as they are. */
 #ifndef KERNELS_CPU_FEW_QUANTIZED_TMPL_H
 #define KERNELS_CPU_FEW_QUANTIZED_TMPL_H
@@ -270,6 +270,8 @@ VEC void few_run_all(float sums[][UNPACK_WIDE], struct unpack *u, struct few_run
         few_run_rows(sums, u, r, bits, 1);
 }
 
+#include "kernels/cpu/few_digits_tmpl.h"
+
 static void few_strip_runs(float sums[][UNPACK_WIDE], struct unpack *u, const struct few *f)
 {
     const struct quantized *q = u->q;
@@ -278,6 +280,10 @@ static void few_strip_runs(float sums[][UNPACK_WIDE], struct unpack *u, const st
         int64_t group_end = (r.i / q->group + 1) * q->group;
         r.n = (group_end < end ? group_end : end) - r.i;
         r.n = r.n < FEW_RUN ? r.n : FEW_RUN;
+        if (few_use(f->m) == FEW_USE_DIGITS) {
+            few_run_digits(sums, u, &r);
+            continue;
+        }
         switch (q->kind == QUANTIZED_AWQ ? 0 : q->bits) {
         case 0: few_run_all(sums, u, &r, 0); break;
         case 2: few_run_all(sums, u, &r, 2); break;

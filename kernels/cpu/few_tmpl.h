@@ -15,20 +15,23 @@ struct few {
     const float *x;        /* (m, depth) */
     int64_t x_row, depth0, depth;
     enum load_kind kind;
-    int64_t x_scaled; /* GPTQ: where in a row its values scaled for their fields are */
+    int64_t x_scaled; /* GPTQ: where in a row its values scaled for their fields are, or what belongs to its digits */
     bool in_runs;     /* GPTQ and AWQ: few_in_runs() */
 };
 
-/* What a copy of x is for: any type, bf16, NF4 and FP4 in batches, GPTQ (so many bits). */
-enum few_use { FEW_USE_ANY = 0, FEW_USE_BF16 = 1, FEW_USE_BATCHES = 16 };
+/* What a copy of x is for: any type, bf16, NF4 and FP4 in batches, GPTQ by digits, GPTQ (so many bits). */
+enum few_use { FEW_USE_ANY = 0, FEW_USE_BF16 = 1, FEW_USE_BATCHES = 16, FEW_USE_DIGITS = 17 };
 
 static inline bool few_in_batches(const struct quantized *q);
+static inline bool few_by_digits(const struct quantized *q);
 
 VEC int few_use(const struct matmul *m)
 {
     const struct quantized *q = m->b.quantized;
     if (!q)
         return m->b.type == DTYPE_BF16 ? FEW_USE_BF16 : FEW_USE_ANY;
+    if (few_by_digits(q))
+        return FEW_USE_DIGITS;
     return q->kind == QUANTIZED_GPTQ ? q->bits : few_in_batches(q) ? FEW_USE_BATCHES : FEW_USE_ANY;
 }
 
@@ -174,7 +177,9 @@ static void few_copy_row(float *to, const struct few *f, int64_t i)
         }
     else
         pack_panel(to, 1, &s, kind); /* its last store is followed by zeros */
-    if (f->x_scaled)
+    if (few_use(f->m) == FEW_USE_DIGITS)
+        few_digits_row(to, to + f->x_scaled, f);
+    else if (f->x_scaled)
         few_scale_row(to + f->x_scaled, to, f->depth, few_use(f->m));
     if (few_use(f->m) == FEW_USE_BATCHES)
         few_order_row(to, f->depth);
@@ -196,7 +201,7 @@ VEC bool few_same_x(const struct matmul *a, const struct matmul *b)
 {
     return a->a.data == b->a.data && a->a.type == b->a.type && a->a.row_stride == b->a.row_stride && a->a.col_stride == b->a.col_stride &&
            a->m == b->m && a->k == b->k && a->round_bf16 == b->round_bf16 && !few_in_place(a) && !few_in_place(b) &&
-           few_use(a) == few_use(b);
+           few_use(a) == few_use(b) && (few_use(a) != FEW_USE_DIGITS || a->b.quantized->group == b->b.quantized->group);
 }
 
 VEC struct few few_of(const struct matmul *m, int64_t depth0)
@@ -223,20 +228,18 @@ static void few_set_x(struct few *f)
     f->x = copy;
 }
 
-/* The codes of the first task, which are not many. */
+/* The codes of task g: those of a column group of each stream, or of the first run of a strip. */
 VEC void few_ask_codes(const struct few *f, int64_t g)
 {
     const struct quantized *q = f->m->b.quantized;
-    bool by_row = quantized_by_row(q);
-    int64_t lines = by_row ? FEW_STREAMS : f->depth < FEW_RUN ? f->depth * q->bits / 32 : FEW_RUN * q->bits / 32;
-    int64_t line = by_row ? few_gap(f->m) * q->in * q->bits / 8 : q->kind == QUANTIZED_GPTQ ? q->out * 4 : q->out / 2;
-    int64_t size = by_row ? FEW_COLS * q->in * q->bits / 8 : q->kind == QUANTIZED_GPTQ ? UNPACK_WIDE * 4 : UNPACK_WIDE / 2;
-    const char *p = (const char *)q->codes + g * size;
-    if (q->kind == QUANTIZED_AWQ)
-        lines = f->depth < FEW_RUN ? f->depth : FEW_RUN;
+    int64_t run = f->depth < FEW_RUN ? f->depth : FEW_RUN, lines = FEW_STREAMS, line = few_gap(f->m) * q->in * q->bits / 8, size = FEW_COLS * q->in * q->bits / 8;
+    if (q->kind == QUANTIZED_GPTQ)
+        lines = run * q->bits / 32, line = q->out * 4, size = UNPACK_WIDE * 4;
+    else if (q->kind == QUANTIZED_AWQ)
+        lines = run, line = q->out / 2, size = UNPACK_WIDE / 2;
     for (int64_t i = 0; i < lines; i++)
         for (int64_t at = 0; at < size; at += 64)
-            __builtin_prefetch(p + i * line + at);
+            __builtin_prefetch((const char *)q->codes + g * size + i * line + at);
 }
 
 /* While the rest of the team is waited for, the caller's part of W, from group g on, comes into its cache. */

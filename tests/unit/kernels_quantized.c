@@ -216,6 +216,7 @@ static const struct shape SHAPES[] = {
     {QUANTIZED_GPTQ, 4, 72, 160, 32, F, F, QUANTIZED_ZEROS_PLAIN, 2},
     {QUANTIZED_GPTQ, 4, 64, 352, 352, F, H, QUANTIZED_ZEROS_PLAIN, 0},
     {QUANTIZED_GPTQ, 4, 64, 40, 4, F, H, QUANTIZED_ZEROS_PLAIN, 0},
+    {QUANTIZED_GPTQ, 4, 80, 2200, 40, F, F, QUANTIZED_ZEROS_LESS_ONE, 0},
     {QUANTIZED_GPTQ, 3, 96, 192, 64, F, H, QUANTIZED_ZEROS_LESS_ONE, 1},
     {QUANTIZED_GPTQ, 3, 64, 96, 96, F, F, QUANTIZED_ZEROS_PLAIN, 2},
     {QUANTIZED_GPTQ, 2, 80, 80, 16, F, H, QUANTIZED_ZEROS_WORD_LESS_ONE, 0},
@@ -340,6 +341,57 @@ static void test_products(const struct level *l)
     }
 }
 
+/* A row of x that is 1 once and 0 else gives the values of the weight, bit by bit, whatever the magnitudes of their blocks are. */
+static void test_picked(const struct level *l, enum quantized_kind kind, bool round)
+{
+    enum { OUT = 131, IN = 192 };
+    const struct shape s = {kind, 4, OUT, IN, 64, DTYPE_BF16, DTYPE_F32, 0, 0};
+    struct weight w = weight_new(&s);
+    float x[3][IN] = {{0}}, y[3][OUT], want[OUT * IN];
+    for (uint32_t b = 0; b < OUT * IN / 64; b++) { /* exact in bf16 but for some: all exponents, all mantissas */
+        uint32_t bits = b * 83 % 255 << 23 | b * 5 % 128 << 16 | (b % 7 == 0 ? b * 41 : 0);
+        memcpy((char *)w.array[SCALES].data + 4 * b, &bits, 4);
+    }
+    spec.dequantize(want, DTYPE_F32, IN, &w.q, 0, OUT, 0, IN);
+    bool same = true;
+    for (int i = 0; i < IN; i += 3) {
+        struct matmul m = {3, OUT, IN, {x, DTYPE_F32, IN, 1}, {NULL, DTYPE_F32, 1, IN, &w.q}, y[0], OUT, 1, 0, round};
+        for (int j = 0; j < 3; j++)
+            x[j][i + j] = 1;
+        l->k.matmul(&m, 1);
+        for (int j = 0; j < 3; j++)
+            for (int o = 0; o < OUT; o++)
+                same = same && y[j][o] == want[o * IN + i + j];
+        memset(x, 0, sizeof x);
+    }
+    ok(same, "%s: each value of %s by itself%s", l->name, kind == QUANTIZED_NF4 ? "NF4" : "FP4", round ? ", products of bf16" : "");
+    weight_free(&w);
+}
+
+/* Inputs that are not finite, tiny or zero, by sums of codes. */
+static void test_extremes(const struct level *l)
+{
+    const struct shape s = {QUANTIZED_GPTQ, 4, 64, 256, 64, DTYPE_F32, DTYPE_F16, QUANTIZED_ZEROS_PLAIN, 0};
+    struct weight w = weight_new(&s);
+    static const float large[] = {NAN, INFINITY, -INFINITY, 0x1p-140f, -0x1.fffffep100f, 0};
+    float x[6][256], y[6][64], values[64 * 256];
+    bool good = true;
+    spec.dequantize(values, DTYPE_F32, 256, &w.q, 0, 64, 0, 256);
+    for (int j = 0; j < 6; j++)
+        for (int i = 0; i < 256; i++)
+            x[j][i] = i == 70 ? large[j] : j == 5 ? 0 : 0x1p-10f;
+    struct matmul m = {6, 64, 256, {x, DTYPE_F32, 256, 1}, {NULL, DTYPE_F32, 1, 256, &w.q}, y[0], 64, 1, 0, false};
+    l->k.matmul(&m, 1);
+    for (int o = 0; o < 64; o++) {
+        double product = (double)large[4] * values[o * 256 + 70]; /* a difference of up to 15 times as much */
+        good = good && !isfinite(y[0][o]) && y[5][o] == 0;
+        good = good && (values[o * 256 + 70] == 0 || (!isfinite(y[1][o]) && !isfinite(y[2][o]) && fabs(y[4][o] - product) <= 0x1p-19 * fabs(product)));
+        good = good && isfinite(y[3][o]);
+    }
+    ok(good, "%s: GPTQ of inputs that are not finite, large and small", l->name);
+    weight_free(&w);
+}
+
 struct team_args {
     const struct kernels *k;
     const struct matmul *list;
@@ -405,6 +457,9 @@ int main(void)
         test_encoders(l);
         test_values(l);
         test_products(l);
+        for (int j = 0; j < 4; j++)
+            test_picked(l, j / 2 ? QUANTIZED_FP4 : QUANTIZED_NF4, j % 2);
+        test_extremes(l);
         for (int j = 0; j < N_SHAPES; j++)
             test_product_bits(l, &SHAPES[j]);
     }
