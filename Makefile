@@ -3,6 +3,7 @@
 #   make               all programs, into build/bin
 #   make check         every test that needs no accelerator
 #   make check-arm     the tests on 64-bit Arm: cross-compiled, run by an emulator; skipped where there is none
+#   make check-gpu     with CUDA=1: the tests and speeds on the GPU of this machine, PARTS of them; gpu-carry: a folder to carry to one (CUDA_ARCHS=90a: less)
 #   make demo          the whole road on the embedded base model, or on MODEL=dir DATA=file.json
 #   make demo-dpo      preferences: the style of answers before and after, on the embedded base model
 #   make bench         costs of the main work, beside the peers that are installed
@@ -37,7 +38,7 @@ Q := $(if $(filter 1,$(V)),,@)
 .DELETE_ON_ERROR:
 .SECONDARY:
 .SUFFIXES:
-.PHONY: all tests cuda cuda-report check check-units check-arm demo demo-dpo bench bench-quality fuzz fuzz-run completions install uninstall installcheck deps deps-optional clean force
+.PHONY: all tests cuda cuda-report check check-units check-arm check-gpu gpu-carry demo demo-dpo bench bench-quality fuzz fuzz-run completions install uninstall installcheck deps deps-optional clean force
 
 ifneq ($(filter deps,$(MAKECMDGOALS)),)
 # Nothing is probed before the packages are there; the other goals follow in a make of their own.

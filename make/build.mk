@@ -72,6 +72,9 @@ $B/tests/tools/%: $B/tests/tools/%.o $B/libfinetools.a
 $B/tests/bench/%: $B/tests/bench/%.o $B/libfinetools.a
 	$(link)
 
+$B/tests/gpu/%: $B/tests/gpu/%.o $B/libfinetools.a
+	$(link)
+
 # Here a fuzz target replays files; `make fuzz` builds the same source with libFuzzer.
 $B/tests/fuzz/%: $B/tests/fuzz/fuzz_%.o $B/tests/fuzz/replay.o $B/libfinetools.a
 	$(link)
@@ -86,6 +89,12 @@ check: all tests
 # RUNNER='program arguments' runs each test program.
 check-units: all $(UNIT)
 	prove --failures $(if $(RUNNER),-e '$(RUNNER)') $(UNIT)
+
+# On a machine with a GPU; or from a folder that was filled elsewhere and carried there.
+check-gpu: all tests $B/tests/gpu/speed
+	BUILD='$(CURDIR)/$B' sh tests/gpu/check-gpu.sh $(PARTS)
+gpu-carry: all tests $B/tests/gpu/speed
+	sh make/gpu-carry.sh $B $B/gpu-carry
 
 check-arm:
 	@+sh make/check-arm.sh $(MAKE)
@@ -148,4 +157,4 @@ uninstall:
 installcheck:
 	@sh make/installcheck.sh $(bin_to) "$(DESTDIR)$(MANDIR)" $(TOOLS)
 
--include $(LIB_OBJ:.o=.d) $(TOOLS:%=$B/tools/%.d) $(UNIT:%=%.d) $(wildcard $B/tests/bench/*.d) $(TEST_TOOLS:%=%.d) $(FUZZ:%=$B/tests/fuzz/fuzz_%.d) $B/tests/fuzz/replay.d
+-include $(LIB_OBJ:.o=.d) $(TOOLS:%=$B/tools/%.d) $(UNIT:%=%.d) $(wildcard $B/tests/bench/*.d $B/tests/gpu/*.d) $(TEST_TOOLS:%=%.d) $(FUZZ:%=$B/tests/fuzz/fuzz_%.d) $B/tests/fuzz/replay.d

@@ -81,3 +81,19 @@ EXPORTED const struct kernels *finetools_cuda_open(int device, struct err *e)
     }
     return k;
 }
+
+/* What programs that measure need beside the table: a copy on the device, and the device's own clock. */
+EXPORTED void finetools_cuda_copy(void *to, const void *from, size_t bytes)
+{
+    cuda_copy(to, from, bytes);
+}
+
+EXPORTED void finetools_cuda_time_begin(void)
+{
+    cuda_time_begin();
+}
+
+EXPORTED double finetools_cuda_time_end(void)
+{
+    return cuda_time_end();
+}

@@ -14,8 +14,9 @@
 static struct {
     const char *arch, *type, *salt, *nan;
     bool tied, bias;
+    double scale;
     int64_t layers, hidden, heads, kv_heads, head_dim, ffn, vocab, window, shard;
-} o = {.arch = "llama", .type = "f32", .salt = "", .layers = 2, .hidden = 24, .heads = 3, .kv_heads = 1, .head_dim = 8, .ffn = 40,
+} o = {.arch = "llama", .type = "f32", .salt = "", .scale = 1, .layers = 2, .hidden = 24, .heads = 3, .kv_heads = 1, .head_dim = 8, .ffn = 40,
        .vocab = 272, .shard = MODEL_MAX_SHARD};
 
 static const struct opt options[] = {
@@ -33,6 +34,7 @@ static const struct opt options[] = {
     {OPT_COUNT, 0, "window", &o.window, "N", "sliding window (none)", .min = 0, .max = 1000000},
     {OPT_SIZE, 0, "max-shard", &o.shard, "SIZE", "bytes per shard", .min = 1, .max = 1e15},
     {OPT_STRING, 0, "salt", &o.salt, "TEXT", "put before the names in the formula: another model", 0, 0, NULL},
+    {OPT_REAL, 0, "scale", &o.scale, "X", "times the matrices' weights of the formula (1)", .min = 1e-6, .max = 1},
     {OPT_STRING, 0, "nan", &o.nan, "TENSOR", "make the last element of this tensor a NaN"},
     OPT_END};
 
@@ -177,6 +179,8 @@ static void write_weights(const char *dir, struct err *e)
         float *values = mem_array(NULL, (size_t)t->numel, sizeof *values);
         void *stored = mem_alloc(t->size);
         formula_fill(values, name, (uint64_t)t->numel);
+        for (int64_t j = 0; o.scale != 1 && t->ndim == 2 && j < t->numel; j++)
+            values[j] *= (float)o.scale;
         if (o.nan && !strcmp(o.nan, t->name))
             values[t->numel - 1] = NAN;
         dtype_from_f32(stored, t->type, values, (size_t)t->numel);

@@ -4,6 +4,7 @@
 #include "kernels/cuda/ptx.h"
 
 #define N 128
+#define ONE(kernel, bytes, ...) LAUNCH(kernel, 1, N, bytes, __VA_ARGS__)
 
 struct buffers {
     float *x, *y; /* device, N each */
@@ -178,13 +179,101 @@ static __global__ void deep_kernel(float *x, int n)
     x[threadIdx.x] = deep(n);
 }
 
+/* Lanes of one half exchange, with one another or with the other half, which meets by itself. */
+static __global__ void halves_kernel(float *x, unsigned distance)
+{
+    __shared__ float s[N];
+    unsigned half = threadIdx.x % 32 < 16 ? 0x0000ffff : 0xffff0000;
+    s[threadIdx.x] = 0;
+    __syncthreads();
+    s[threadIdx.x] = x[threadIdx.x];
+    __syncwarp(half);
+    x[threadIdx.x] = s[threadIdx.x ^ distance];
+}
+
+static __device__ uint16_t small_bf16(int v)
+{
+    return (uint16_t)(__float_as_uint((float)v) >> 16); /* exact */
+}
+
+/* C (16, 8) = A (16, 16) B (16, 8) by one warp: A stored as it is or (a_turned) transposed, B likewise. Elements are those of tests/unit/cuda_emulator.c. */
+static __global__ void product_kernel(float *c, bool a_turned, bool b_turned)
+{
+    __shared__ __align__(16) uint16_t a[16][16];
+    __shared__ __align__(16) uint16_t b[16 * 8];
+    unsigned lane = threadIdx.x;
+    for (int i = 0; i < 8; i++) {
+        int row = (int)lane / 2, col = (int)lane % 2 * 8 + i;
+        a[a_turned ? col : row][a_turned ? row : col] = small_bf16((3 * row + 5 * col) % 7 - 3);
+    }
+    for (int i = 0; i < 4; i++) {
+        int row = (int)lane / 2, col = (int)lane % 2 * 4 + i;
+        b[b_turned ? col * 16 + row : row * 8 + col] = small_bf16((2 * row + 7 * col) % 5 - 2);
+    }
+    __syncwarp();
+    uint32_t of_a[4], of_b[2];
+    float sum[4] = {0, 0, 0, 0};
+    unsigned matrix = lane / 8, row = lane % 8;
+    if (a_turned)
+        ldmatrix_x4_trans(of_a, &a[matrix / 2 * 8 + row][matrix % 2 * 8]);
+    else
+        ldmatrix_x4(of_a, &a[matrix % 2 * 8 + row][matrix / 2 * 8]);
+    if (b_turned)
+        ldmatrix_x2(of_b, &b[row * 16 + matrix % 2 * 8]);
+    else
+        ldmatrix_x2_trans(of_b, &b[(matrix % 2 * 8 + row) * 8]);
+    mma_bf16(sum, of_a, of_b);
+    mma_bf16(sum, of_a, of_b); /* twice: sums go on */
+    for (unsigned i = 0; i < 4; i++)
+        c[(lane / 4 + i / 2 * 8) * 8 + lane % 4 * 2 + i % 2] = sum[i];
+}
+
+static __global__ void add_kernel(float *x, const float *y)
+{
+    x[threadIdx.x] += y[threadIdx.x];
+}
+
+/* x = 8 x, by three launches of what was only kept at first. */
+static void graph_doubles(struct buffers *b)
+{
+    struct err e = ERR_INIT;
+    if (cuda_graph_begin(&e) < 0)
+        return;
+    ONE(double_kernel, 0, b->x, N);
+    struct cuda_graph *g = cuda_graph_end(&e);
+    for (int i = 0; g && i < 3; i++)
+        cuda_graph_launch(g);
+    cuda_graph_free(g);
+}
+
+/* x += 1, twice, from an upload and through a scratch block that belong to the graph whatever is uploaded and asked for later. */
+static void graph_keeps(struct buffers *b)
+{
+    struct err e = ERR_INIT;
+    static float ones[N], others[N];
+    for (int i = 0; i < N; i++)
+        ones[i] = 1;
+    void *early = cuda_scratch(CUDA_SCRATCH_ROWS, sizeof ones);
+    if (!early || cuda_graph_begin(&e) < 0)
+        return;
+    const void *there = cuda_upload(ones, sizeof ones);
+    cuda_copy(early, there, sizeof ones);
+    ONE(add_kernel, 0, b->x, (const float *)early);
+    struct cuda_graph *g = cuda_graph_end(&e);
+    cuda_scratch(CUDA_SCRATCH_ROWS, 4 << 20);
+    for (int i = 0; i < 40000; i++)
+        cuda_upload(others, sizeof others);
+    for (int i = 0; g && i < 2; i++)
+        cuda_graph_launch(g);
+    cuda_graph_free(g);
+}
+
 struct launch_case {
     const char *name;
     void (*run)(struct buffers *b);
 };
 
-#define CASE(name, ...) {name, [](struct buffers *b) { __VA_ARGS__; }}
-#define ONE(kernel, bytes, ...) LAUNCH(kernel, 1, N, bytes, __VA_ARGS__)
+#define CASE(name, ...) {name, [](struct buffers *b) { (void)b; __VA_ARGS__; }}
 
 static const struct launch_case cases[] = {
     CASE("right: elements", LAUNCH(double_kernel, grid_for(N, 48), 48, 0, b->x, N)),
@@ -203,8 +292,15 @@ static const struct launch_case cases[] = {
     CASE("right: first group", ONE(groups_kernel, 2 * N * 4, b->x, 0)),
     CASE("right: atomic", LAUNCH(atomic_kernel, 3, N, 0, (int *)b->y)),
     CASE("right: some stack", ONE(deep_kernel, 0, b->x, 2)),
+    CASE("right: halves of a warp", ONE(halves_kernel, 0, b->x, 5)),
+    CASE("right: product", LAUNCH(product_kernel, 1, 32, 0, b->x, false, false)),
+    CASE("right: product, A transposed", LAUNCH(product_kernel, 1, 32, 0, b->x, true, false)),
+    CASE("right: product, B transposed", LAUNCH(product_kernel, 1, 32, 0, b->x, false, true)),
+    CASE("right: graph", graph_doubles(b)),
+    CASE("right: graph that keeps", graph_keeps(b)),
     CASE("race: no barrier", ONE(reverse_kernel, 0, b->x, false)),
     CASE("race: between warps", ONE(neighbour_kernel, 0, b->x, 37)),
+    CASE("race: between halves of a warp", ONE(halves_kernel, 0, b->x, 16)),
     CASE("race: written after a read", ONE(overwrite_kernel, N * 4, b->x, false)),
     CASE("uninitialised", ONE(half_written_kernel, 0, b->x, 3)),
     CASE("index of an array", LAUNCH(index_kernel, 1, 1, 0, b->x, N)),
@@ -227,6 +323,9 @@ static const struct launch_case cases[] = {
     CASE("too many threads", LAUNCH(double_kernel, 1, 1025, 0, b->x, N)),
     CASE("stack", ONE(deep_kernel, 0, b->x, 100)),
     CASE("host code", b->host[0] = *(volatile float *)b->x),
+    CASE("capture: allocation", struct err e = ERR_INIT; if (cuda_graph_begin(&e) == 0) cuda_free(cuda_alloc(4, &e), 4)),
+    CASE("capture: copy", struct err e = ERR_INIT; if (cuda_graph_begin(&e) == 0) cuda_copy_in(b->x, b->host, 4)),
+    CASE("capture: capture", struct err e = ERR_INIT; if (cuda_graph_begin(&e) == 0 && cuda_graph_begin(&e) < 0) cuda_failed("%s", e.text)),
     CASE("copy too long", cuda_copy_in(b->x, b->host, N * 4 + 1)),
 };
 
