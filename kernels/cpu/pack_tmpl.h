@@ -54,7 +54,11 @@ struct strip {
 VEC void pack_side_by_side(float *to, int width, const struct strip *s, enum load_kind kind)
 {
     int size = load_size(kind);
-    for (int64_t k = 0; k < s->depth; k++)
+    int64_t k = 0;
+    if (width < VL && s->rows == width && s->step >= VL) /* what is read beyond a step lies before the next one's end */
+        for (; k < s->depth - 1; k++)
+            v_store(to + k * width, load_typed(s->data + k * s->step * size, kind));
+    for (; k < s->depth; k++)
         for (int i = 0; i < width; i += VL) {
             int n = s->rows - i < VL ? s->rows - i : VL;
             v_store(to + k * width + i, n > 0 ? load_typed_n(s->data + (k * s->step + i) * size, kind, n) : v_set(0));
