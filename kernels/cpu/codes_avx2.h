@@ -1,7 +1,7 @@
-/* Values of 4-bit codes by byte shuffles, for few_batches_tmpl.h: part of vec_avx2.h.
+/* Values of 4-bit codes by byte shuffles, for few_batches_tmpl.h and dequantize_tmpl.h: part of vec_avx2.h.
  *
  * Codes are taken in batches of V_BATCH elements of a block. The values come out in an order of their own: v_batch_order()
- * brings x into the same. */
+ * brings x into the same. As numbers of 16 bits they are stored in order. */
 #ifndef KERNELS_CPU_CODES_AVX2_H
 #define KERNELS_CPU_CODES_AVX2_H
 
@@ -125,6 +125,43 @@ VEC void v_batch_values(vf to[4], vi codes, const v_bytes *b, const int lower, c
             even = _mm256_blend_epi16(even, rest, 0x55), odd = _mm256_or_si256(odd, _mm256_srli_epi32(rest, 16));
         }
         to[2 * j] = _mm256_castsi256_ps(even), to[2 * j + 1] = _mm256_castsi256_ps(odd);
+    }
+}
+
+/* ---- values of 16 bits, in order ---- */
+
+/* Of 16 values as numbers of F16 or BF16. */
+VEC v_bytes v_bytes_typed(const vf values[2], enum dtype type)
+{
+    v_bytes t = {0};
+    __m256i u;
+    if (type == DTYPE_F16) {
+        __m128i low = _mm256_cvtps_ph(values[0], _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+        u = _mm256_inserti128_si256(_mm256_castsi128_si256(low), _mm256_cvtps_ph(values[1], _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), 1);
+    } else {
+        __m256i low = _mm256_srli_epi32(_mm256_castps_si256(v_round_bf16(values[0])), 16);
+        __m256i high = _mm256_srli_epi32(_mm256_castps_si256(v_round_bf16(values[1])), 16);
+        u = _mm256_permute4x64_epi64(_mm256_packus_epi32(low, high), 0xd8);
+    }
+    u = _mm256_packus_epi16(_mm256_and_si256(u, _mm256_set1_epi16(255)), _mm256_srli_epi16(u, 8));
+    t.of[2] = _mm256_permute4x64_epi64(u, 0x88), t.of[3] = _mm256_permute4x64_epi64(u, 0xdd);
+    return t;
+}
+
+/* A batch; upper: the upper nibble of a byte comes first. */
+VEC void v_batch_store(void *to, vi codes, const v_bytes *t, const bool upper)
+{
+    __m256i low = _mm256_and_si256(codes, _mm256_set1_epi8(15)), high = _mm256_and_si256(_mm256_srli_epi16(codes, 4), _mm256_set1_epi8(15));
+    __m256i a = upper ? high : low, b = upper ? low : high, *p = to;
+    __m256i a2 = _mm256_shuffle_epi8(t->of[2], a), a3 = _mm256_shuffle_epi8(t->of[3], a);
+    __m256i b2 = _mm256_shuffle_epi8(t->of[2], b), b3 = _mm256_shuffle_epi8(t->of[3], b);
+#pragma GCC unroll 2
+    for (int j = 0; j < 2; j++) {
+        __m256i first = j ? _mm256_unpackhi_epi8(a2, a3) : _mm256_unpacklo_epi8(a2, a3);
+        __m256i second = j ? _mm256_unpackhi_epi8(b2, b3) : _mm256_unpacklo_epi8(b2, b3);
+        __m256i lower = _mm256_unpacklo_epi16(first, second), upper_part = _mm256_unpackhi_epi16(first, second);
+        _mm256_storeu_si256(p + j, _mm256_permute2x128_si256(lower, upper_part, 0x20));
+        _mm256_storeu_si256(p + 2 + j, _mm256_permute2x128_si256(lower, upper_part, 0x31));
     }
 }
 

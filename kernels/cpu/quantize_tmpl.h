@@ -23,6 +23,8 @@ static void store_row(char *to, enum dtype type, const float *from, int64_t n)
         store_typed(to + i * (int64_t)dtype_size(type), type, v_load_n(from + i, n - i < VL ? (int)(n - i) : VL), n - i < VL ? (int)(n - i) : VL);
 }
 
+#include "kernels/cpu/dequantize_tmpl.h"
+
 #define DEQUANTIZE_PIECE 512 /* of a row: it stays in the L1 cache */
 
 static void dequantize_by_row(char *out, enum dtype type, int64_t ld, const struct quantized *q, int64_t row0, int64_t rows, int64_t col0, int64_t cols)
@@ -32,6 +34,8 @@ static void dequantize_by_row(char *out, enum dtype type, int64_t ld, const stru
     for (int64_t t = 0; t < rows * pieces; t++) {
         float values[DEQUANTIZE_PIECE];
         int64_t o = t / pieces, at = t % pieces * DEQUANTIZE_PIECE, n = cols - at < DEQUANTIZE_PIECE ? cols - at : DEQUANTIZE_PIECE;
+        int64_t done = dequantize_batches(out + (o * ld + at) * size, type, q, (row0 + o) * q->in + col0 + at, n);
+        at += done, n -= done;
         if (type == DTYPE_F32) {
             unpack_row((float *)(void *)(out + (o * ld + at) * size), q, row0 + o, col0 + at, n);
         } else {
@@ -66,7 +70,7 @@ static void dequantize_strip(char *out, enum dtype type, int64_t ld, const struc
     float values[UNPACK_STEPS * UNPACK_WIDE + VL];
     int64_t before = row % 8;
     unpack_open(&u, q, row - before, before + rows);
-    for (int64_t i = 0; i < cols; i += UNPACK_STEPS) {
+    for (int64_t i = before ? 0 : dequantize_words(out, type, ld, &u, rows, col0, cols); i < cols; i += UNPACK_STEPS) {
         int64_t n = cols - i < UNPACK_STEPS ? cols - i : UNPACK_STEPS;
         unpack_steps(values, UNPACK_WIDE, &u, col0 + i, n);
         store_across(out + i * (int64_t)dtype_size(type), type, ld, values + before, rows, n);

@@ -364,6 +364,10 @@ static void test_picked(const struct level *l, enum quantized_kind kind, bool ro
                 same = same && y[j][o] == want[o * IN + i + j];
         memset(x, 0, sizeof x);
     }
+    uint16_t stored[2][OUT * IN];
+    spec.dequantize(stored[0], DTYPE_BF16, IN, &w.q, 0, OUT, 0, IN);
+    l->k.dequantize(stored[1], DTYPE_BF16, IN, &w.q, 0, OUT, 0, IN);
+    same = same && !memcmp(stored[0], stored[1], sizeof *stored);
     ok(same, "%s: each value of %s by itself%s", l->name, kind == QUANTIZED_NF4 ? "NF4" : "FP4", round ? ", products of bf16" : "");
     weight_free(&w);
 }
