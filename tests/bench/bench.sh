@@ -1,7 +1,7 @@
 #!/bin/sh
 # bench.sh: what the main work costs here, beside the peers that are installed and the ceilings of this machine. `make bench` runs it.
 #   MODEL   a model folder (a random one of SmolLM2-135M's shape)     TEXT   a text file to encode (the base model's corpus)
-#   PEER_PYTHON   a python with transformers, peft, tokenizers, llama-cpp-python ...: without it, no peers
+#   PEER_PYTHON   a python with transformers, peft, tokenizers, llama-cpp-python, bitsandbytes ...: without it, no peers
 # Prints a table and writes build/bench/bench.json and BENCH.md there. Figures are medians of one run on one machine: compare ratios, not runs.
 set -eu
 ROOT=$(cd "$(dirname "$0")/../.." && pwd)
@@ -41,12 +41,13 @@ ceiling() { awk -v c="$1" '$c > best { best = $c } END { print best }' ceilings;
 measure_ceilings
 weights=$(cat "$MODEL"/*.safetensors | wc -c)
 
-# training WORK DATA COMMAND...: tokens a second of the steps after the first
+# training WORK DATA COMMAND...: tokens a second of the steps after the first, over the model $base
+base=$MODEL
 training() {
 	work=$1 data=$2
 	shift 2
 	rm -rf trained
-	"$@" -q -m "$MODEL" -o trained --recompute none --summary train.json "$data"
+	"$@" -q -m "$base" -o trained --recompute none --summary train.json "$data"
 	rate=$(grep '"type":"step"' trained/log.jsonl | sed '1d; s/.*"tokens_per_second":\([0-9.]*\).*/\1/' | median)
 	measure_ceilings
 	share=$(awk "BEGIN { print $(value flops_per_token train.json) * $rate / $(ceiling 1) }")
@@ -130,9 +131,11 @@ for i in 1 2 3; do rm -rf merged; seconds adapter-merge -q -m "$MODEL" -o merged
 for i in 1 2 3; do rm -rf copy; seconds sh -c "cp -r '$MODEL' copy && sync copy/* copy"; done | median >copied # on the disk, as a merge is
 result "adapter-merge" "$(cat merge)" s "$(value peak_memory merge.json)" "$(awk "BEGIN { print $(cat copied) / $(cat merge) }")"
 
+. "$ROOT/tests/bench/quantized.sh"
+
 : >peers.jsonl
 if [ -n "${PEER_PYTHON:-}" ]; then
-	"$PEER_PYTHON" "$ROOT/tests/bench/peers.py" "$MODEL" "$TEXT" ragged.jsonl pairs.jsonl >>peers.jsonl || true
+	"$PEER_PYTHON" "$ROOT/tests/bench/peers.py" "$MODEL" "$TEXT" ragged.jsonl pairs.jsonl alpaca.jsonl >>peers.jsonl || true
 fi
 
 sh "$ROOT/tests/bench/table.sh" "$(ceiling 1)" "$(ceiling 2)" ours.jsonl peers.jsonl bench.json | tee table

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The same work by the peers that are installed, for tests/bench/bench.sh: one JSON object per line, {"work", "peer", "value", "unit", "memory"}.
 
-    peers.py MODEL TEXT RAGGED PAIRS [WORK]      needs what is measured: torch, transformers, peft, trl; tokenizers
+    peers.py MODEL TEXT RAGGED PAIRS ALPACA [WORK]      needs what is measured: torch, transformers, peft, trl; tokenizers; bitsandbytes
 Each piece of work runs in a process of its own (so that memory is its own); a peer that is not installed is left out.
 """
 import json
@@ -24,11 +24,13 @@ def median(values):
     return sorted(values)[len(values) // 2]
 
 
-def load(path, dtype):
+def load(path, dtype, nf4=False):
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
     torch.set_num_threads(THREADS)
-    return torch, AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype))
+    type = getattr(torch, dtype)
+    config = {"quantization_config": BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=type)} if nf4 else {}
+    return torch, AutoModelForCausalLM.from_pretrained(path, dtype=type, **config)
 
 
 def even(torch, vocab):
@@ -53,9 +55,9 @@ def padded(torch, path):
         yield {k: torch.tensor(v) for k, v in rows.items()}, sum(len(s["ids"]) for s in some)
 
 
-def train(work, peer, path, dtype, batches, lora):
-    """Steps of AdamW with clipping, nothing recomputed. lora: rank 16 on every linear layer, else every weight."""
-    torch, model = load(path, dtype)
+def train(work, peer, path, dtype, batches, lora, nf4=False):
+    """Steps of AdamW with clipping, nothing recomputed. lora: rank 16 on every linear layer, else every weight. nf4: of the model so quantized."""
+    torch, model = load(path, dtype, nf4)
     if lora:
         from peft import LoraConfig, get_peft_model
         model = get_peft_model(model, LoraConfig(r=16, lora_alpha=32, target_modules="all-linear"))
@@ -171,7 +173,35 @@ def llama_cpp(path):
                     model.eval([1000 + i])
                 decode.append(time.time() - start)
             report("prefill", peer, 512 / median(prefill), "tokens/s")
-            report("decode", peer, 48 / median(decode), "tokens/s")
+            for work in ["decode"] + (["decode, nf4", "decode, gptq"] if gguf == small else []):
+                report(work, peer, 48 / median(decode), "tokens/s")
+
+
+def code():
+    """In memory, as large a weight as tests/bench/kernels has: to NF4 from float32, back to bfloat16."""
+    import torch
+    from bitsandbytes import functional
+    torch.set_num_threads(THREADS)
+    w = torch.randn(3072, 3072, generator=torch.Generator().manual_seed(0))
+    codes, state = functional.quantize_4bit(w.bfloat16(), blocksize=64, quant_type="nf4")
+    for work, run in (("quantize NF4, weights", lambda: functional.quantize_4bit(w, blocksize=64, quant_type="nf4")),
+                      ("dequantize NF4, weights", lambda: functional.dequantize_4bit(codes, state))):
+        seconds = []
+        for _ in range(6):
+            start = time.time()
+            run()
+            seconds.append(time.time() - start)
+        report(work, "bitsandbytes", w.numel() / median(seconds[1:]) / 1e9, "G/s")
+
+
+def quantize(path):
+    """Start to finish, as a user's script would: load, which quantizes, and save."""
+    start = time.time()
+    _, model = load(path, "bfloat16", True)
+    import tempfile
+    with tempfile.TemporaryDirectory() as out:
+        model.save_pretrained(out)
+    report("quantize --method nf4", "transformers+bitsandbytes", time.time() - start, "s")
 
 
 def encode(path, text):
@@ -202,19 +232,22 @@ def merge(path):
 
 
 def main():
-    model, text, ragged, pairs = sys.argv[1:5]
-    peft, real = "transformers+peft", lambda torch, vocab: padded(torch, ragged)
+    model, text, ragged, pairs, alpaca = sys.argv[1:6]
+    peft, real, records = "transformers+peft", lambda torch, vocab: padded(torch, ragged), lambda torch, vocab: padded(torch, alpaca)
     works = {"train-f32": lambda: train("lora-train", peft, model, "float32", even, True),
              "train-bf16": lambda: train("lora-train", peft, model, "bfloat16", even, True),
              "ragged-f32": lambda: train("lora-train, ragged", peft, model, "float32", real, True),
              "full-f32": lambda: train("full-train", "transformers", model, "float32", even, False), "generate": lambda: generate(model),
+             "code": code, "quantize": lambda: quantize(model),
+             "alpaca": lambda: train("lora-train, Alpaca", peft, model, "float32", records, True),
+             "alpaca-nf4": lambda: train("lora-train, Alpaca, NF4", peft + "+bitsandbytes", model, "float32", records, True, True),
              "preferences": lambda: preferences(model, pairs),
              "llama.cpp": lambda: llama_cpp(model), "encode": lambda: encode(model, text), "merge": lambda: merge(model)}
-    if len(sys.argv) > 5:
-        works[sys.argv[5]]()
+    if len(sys.argv) > 6:
+        works[sys.argv[6]]()
         return
     for name in works:
-        subprocess.run([sys.executable, __file__, model, text, ragged, pairs, name], stderr=subprocess.DEVNULL, check=False)
+        subprocess.run([sys.executable, __file__, model, text, ragged, pairs, alpaca, name], stderr=subprocess.DEVNULL, check=False)
 
 
 main()
