@@ -14,6 +14,7 @@
 #include "cli/summary.h"
 #include "format/model_folder.h"
 #include "format/model_writer.h"
+#include "quantize/layer_file.h"
 #include "quantize/plan.h"
 #include "quantize/report.h"
 #include "quantize/solver.h"
@@ -218,7 +219,7 @@ static int already_complete(const struct quantize_job *j, struct err *e)
     char *path = file_join(cli.output, "log.jsonl");
     struct model_folder *f = model_folder_open(cli.output, e);
     json_t *list = f ? report_read(path, e) : NULL;
-    int status = list ? quantize_remove_leftovers(j->out, e) : -1;
+    int status = list ? layer_files_remove(j->out, e) : -1;
     if (status == 0) {
         report(j, list, f->bytes);
         msg_info("%s: already complete", cli.output);

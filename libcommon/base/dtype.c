@@ -19,6 +19,12 @@ const char *dtype_name(enum dtype t)
     return types[t].name;
 }
 
+const char *dtype_torch_name(enum dtype t)
+{
+    static const char *const names[DTYPE_OTHER] = {[DTYPE_F64] = "float64", [DTYPE_F32] = "float32", [DTYPE_F16] = "float16", [DTYPE_BF16] = "bfloat16"};
+    return t < DTYPE_OTHER ? names[t] : NULL;
+}
+
 enum dtype dtype_from_name(const char *name)
 {
     for (int t = 0; t < DTYPE_OTHER; t++)

@@ -11,6 +11,7 @@
 enum dtype { DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_F64, DTYPE_I64, DTYPE_I32, DTYPE_I16, DTYPE_I8, DTYPE_U8, DTYPE_BOOL, DTYPE_OTHER };
 
 size_t dtype_size(enum dtype t);                    /* bytes of one element; 0 for DTYPE_OTHER */
+const char *dtype_torch_name(enum dtype t);         /* "float32", "bfloat16", ... of a real type; else NULL */
 const char *dtype_name(enum dtype t);               /* safetensors' name: "F32", "BF16", ... */
 enum dtype dtype_from_name(const char *name);       /* DTYPE_OTHER when unknown or of no use here */
 

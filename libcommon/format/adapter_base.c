@@ -17,9 +17,7 @@ static bool weight_shape(const struct adapter_base *b, const char *module, int64
             shape[1] = b->quantized[i].in;
             return true;
         }
-    char *name = mem_printf("%s.weight", module);
-    const struct st_tensor *t = model_folder_find(b->folder, name);
-    free(name);
+    const struct st_tensor *t = model_folder_part(b->folder, module, ".weight");
     if (!t)
         return b->tied && !strcmp(module, "lm_head") && weight_shape(b, EMBEDDING, shape);
     shape[0] = t->ndim == 2 ? t->shape[0] : -1; /* of another dimension: equal to none */

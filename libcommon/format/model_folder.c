@@ -190,6 +190,14 @@ const struct st_tensor *model_folder_find(const struct model_folder *f, const ch
     return at ? *at : NULL;
 }
 
+const struct st_tensor *model_folder_part(const struct model_folder *f, const char *module, const char *suffix)
+{
+    char *name = mem_printf("%s%s", module, suffix);
+    const struct st_tensor *t = model_folder_find(f, name);
+    free(name);
+    return t;
+}
+
 const struct st_file *model_folder_shard(const struct model_folder *f, const struct st_tensor *t)
 {
     for (int i = 0; i < f->n_shards; i++)

@@ -25,6 +25,7 @@ struct model_folder {
 struct model_folder *model_folder_open(const char *dir, struct err *e) MUST_CHECK;
 void model_folder_close(struct model_folder *f);
 const struct st_tensor *model_folder_find(const struct model_folder *f, const char *name);
+const struct st_tensor *model_folder_part(const struct model_folder *f, const char *module, const char *suffix); /* ".weight", ".bias" ... */
 const struct st_file *model_folder_shard(const struct model_folder *f, const struct st_tensor *t); /* the file that holds it */
 
 /* Identity of the weights, cheap enough for any size: SHA-256 over, for every tensor in name order, its name, type,

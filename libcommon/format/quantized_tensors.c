@@ -28,14 +28,6 @@ const char *quantized_kind_name(enum quantized_kind k)
     return names[k];
 }
 
-static const struct st_tensor *look(const struct model_folder *f, const char *module, const char *suffix)
-{
-    char *name = mem_printf("%s%s", module, suffix);
-    const struct st_tensor *t = model_folder_find(f, name);
-    free(name);
-    return t;
-}
-
 static bool is_real(enum dtype t)
 {
     return t == DTYPE_F32 || t == DTYPE_F16 || t == DTYPE_BF16;
@@ -49,7 +41,7 @@ static int bad_tensor(const struct finder *s, const struct st_tensor *t, const c
 
 static const struct st_tensor *need(const struct finder *s, const char *suffix)
 {
-    const struct st_tensor *t = look(s->f, s->module, suffix);
+    const struct st_tensor *t = model_folder_part(s->f, s->module, suffix);
     if (t)
         s->used[(*s->n_used)++] = t;
     else
@@ -93,7 +85,7 @@ static int find_int8(const struct finder *s)
     q->value_type = q->scale_type = DTYPE_F32;
     const struct st_tensor *codes = need_form(s, ".weight", DTYPE_I8, q->out, q->in);
     const struct st_tensor *scales = codes ? need_form(s, ".SCB", DTYPE_F32, q->out, 0) : NULL;
-    const struct st_tensor *format = look(s->f, s->module, ".weight_format");
+    const struct st_tensor *format = model_folder_part(s->f, s->module, ".weight_format");
     if (!scales)
         return -1;
     if (format && (format->type != DTYPE_U8 || format->numel != 1))
@@ -249,7 +241,7 @@ static int settle_form(const struct finder *s, const struct st_tensor *codes, in
     *groups = (q->in + q->group - 1) / q->group;
     if (!s->c->overrides)
         return 0;
-    const struct st_tensor *scales = look(s->f, s->module, ".scales");
+    const struct st_tensor *scales = model_folder_part(s->f, s->module, ".scales");
     q->bits = codes->ndim == 2 && codes->shape[0] <= q->in / 4 ? (int)(codes->shape[0] * 32 / q->in) : 0;
     if (q->bits != 2 && q->bits != 3 && q->bits != 4 && q->bits != 8)
         return bad_tensor(s, codes, "words of 2, 3, 4 or 8 bits");
@@ -266,7 +258,7 @@ static int find_gptq(const struct finder *s)
     int64_t groups;
     q->kind = QUANTIZED_GPTQ;
     q->value_type = DTYPE_F32;
-    const struct st_tensor *codes = need(s, ".qweight"), *g_idx = look(s->f, s->module, ".g_idx");
+    const struct st_tensor *codes = need(s, ".qweight"), *g_idx = model_folder_part(s->f, s->module, ".g_idx");
     if (settle_form(s, codes, &groups))
         return -1;
     if (q->in * q->bits % 32 || q->out * q->bits % 32)
@@ -318,14 +310,14 @@ static int find_bitsandbytes(const struct finder *s)
     const struct st_tensor *state;
     if (find_state(s->f, s->module, &state, s->e))
         return -1;
-    if (state && look(s->f, s->module, ".SCB"))
+    if (state && model_folder_part(s->f, s->module, ".SCB"))
         return err_set(s->e, "%s: tensors '%s' and '%s.SCB': two layouts of one weight", s->f->dir, state->name, s->module);
-    return state ? find_4bit(s, state) : look(s->f, s->module, ".SCB") ? find_int8(s) : 0;
+    return state ? find_4bit(s, state) : model_folder_part(s->f, s->module, ".SCB") ? find_int8(s) : 0;
 }
 
 static int find(const struct finder *s)
 {
-    const struct st_tensor *plain = look(s->f, s->module, ".weight"), *words = look(s->f, s->module, ".qweight");
+    const struct st_tensor *plain = model_folder_part(s->f, s->module, ".weight"), *words = model_folder_part(s->f, s->module, ".qweight");
     if (s->c->method == QUANTIZED_BITSANDBYTES)
         return find_bitsandbytes(s);
     if (!words)

@@ -167,11 +167,6 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const struct merge_item *)a)->name, ((const struct merge_item *)b)->name);
 }
 
-static const char *torch_name(int type)
-{
-    return type == DTYPE_F32 ? "float32" : type == DTYPE_F16 ? "float16" : "bfloat16";
-}
-
 static void add_all(struct merge *m, const struct gather *g, int type)
 {
     const struct model_folder *f = m->into->folder;
@@ -216,7 +211,7 @@ int merge_list(struct merge *m, int type, struct err *e)
         int other = add_quantized(m, &g, type);
         int now = type >= 0 ? type : g.n && !m->requantize ? other : -1;
         if (now >= 0 && now != m->into->config.stored_type)
-            p->type = torch_name(now);
+            p->type = dtype_torch_name(now);
         add_all(m, &g, type);
         qsort(m->items, (size_t)m->n_items, sizeof *m->items, by_name);
         for (int i = 0; i < m->n_items; i++)

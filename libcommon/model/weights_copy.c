@@ -52,9 +52,7 @@ static int add_linear(struct linear *l, void *arg)
     if (l->quantized) {
         add_quantized(v, l);
     } else if (l->weight && !l->pw) {
-        char *name = mem_printf("%s.weight", l->module);
-        add_move(v, &l->weight, model_folder_find(v->m->folder, name));
-        free(name);
+        add_move(v, &l->weight, model_folder_part(v->m->folder, l->module, ".weight"));
     }
     return 0;
 }

@@ -7,7 +7,7 @@
 #include "base/mem.h"
 #include "format/json_write.h"
 
-static json_t *names_of(const struct quantize_selection *s, struct model *m, bool kept)
+static json_t *names_of(const struct quantize_selection *s, const struct model *m, bool kept)
 {
     json_t *list = json_array();
     for (int i = 0; i < s->layers; i++)
@@ -17,21 +17,15 @@ static json_t *names_of(const struct quantize_selection *s, struct model *m, boo
     return list;
 }
 
-static const char *compute_type(const struct model *m)
-{
-    enum dtype t = m->layers[0].q.type;
-    return t == DTYPE_F32 ? "float32" : t == DTYPE_F16 ? "float16" : "bfloat16";
-}
-
 /* All keys of transformers' BitsAndBytesConfig. A list of skipped modules replaces its default, which is lm_head. */
 static json_t *bitsandbytes(const struct quantize_options *o, const struct quantize_selection *s, const struct model *m)
 {
     bool four = o->method != QUANTIZE_INT8;
-    json_t *skipped = s->n_kept ? names_of(s, (struct model *)m, true) : json_null();
+    json_t *skipped = s->n_kept ? names_of(s, m, true) : json_null();
     if (s->n_kept)
         json_array_append_new(skipped, json_string("lm_head"));
     return json_pack("{s:b,s:b,s:s,s:s,s:s,s:b,s:b,s:b,s:o,s:f,s:b,s:b,s:s}", "_load_in_4bit", four, "_load_in_8bit", !four, "bnb_4bit_compute_dtype",
-                     four ? compute_type(m) : "float32", "bnb_4bit_quant_storage", "uint8", "bnb_4bit_quant_type",
+                     four ? dtype_torch_name(m->layers[0].q.type) : "float32", "bnb_4bit_quant_storage", "uint8", "bnb_4bit_quant_type",
                      four ? quantize_method_name(o->method) : "fp4", "bnb_4bit_use_double_quant", four && o->nested, "llm_int8_enable_fp32_cpu_offload", 0,
                      "llm_int8_has_fp16_weight", 0, "llm_int8_skip_modules", skipped, "llm_int8_threshold", o->threshold, "load_in_4bit", four,
                      "load_in_8bit", !four, "quant_method", "bitsandbytes");
@@ -40,11 +34,11 @@ static json_t *bitsandbytes(const struct quantize_options *o, const struct quant
 static json_t *awq(const struct quantize_options *o, const struct quantize_selection *s, const struct model *m)
 {
     return json_pack("{s:s,s:b,s:I,s:i,s:s,s:o}", "quant_method", "awq", "zero_point", 1, "group_size", o->group ? (json_int_t)o->group : -1, "bits", o->bits,
-                     "version", "gemm", "modules_to_not_convert", s->n_kept ? names_of(s, (struct model *)m, true) : json_null());
+                     "version", "gemm", "modules_to_not_convert", s->n_kept ? names_of(s, m, true) : json_null());
 }
 
 /* For optimum, by which transformers reads GPTQ: [[ends of names]]. In every layer the same modules: their names within the layer. */
-static json_t *modules_in_block(const struct quantize_selection *s, struct model *m)
+static json_t *modules_in_block(const struct quantize_selection *s, const struct model *m)
 {
     for (int i = 1; i < s->layers; i++)
         if (memcmp(s->kept[i], s->kept[0], sizeof s->kept[0]))
@@ -89,7 +83,7 @@ static json_t *gptq(const struct quantize_options *o, const struct quantize_sele
     json_object_set_new(root, "meta", gptq_meta(o));
     json_object_set_new(root, "sym", json_boolean(o->sym));
     if (s->n_kept)
-        json_object_set_new(root, "modules_in_block_to_quantize", modules_in_block(s, (struct model *)m));
+        json_object_set_new(root, "modules_in_block_to_quantize", modules_in_block(s, m));
     return root;
 }
 

@@ -36,11 +36,6 @@ void encoded_release(struct encoded *x)
 
 /* ---- bitsandbytes ---- */
 
-static const char *torch_name(enum dtype t)
-{
-    return t == DTYPE_F32 ? "float32" : t == DTYPE_F16 ? "float16" : "bfloat16";
-}
-
 /* json.dumps of bitsandbytes' QuantState.as_dict(packed=True). */
 static void add_quant_state(struct encoded *x, const struct quantize_options *o, const char *module)
 {
@@ -49,7 +44,7 @@ static void add_quant_state(struct encoded *x, const struct quantize_options *o,
     struct buf b = BUF_INIT;
     snprintf(suffix, sizeof suffix, ".weight.quant_state.bitsandbytes__%s", name);
     buf_printf(&b, "{\"quant_type\": \"%s\", \"blocksize\": %lld, \"dtype\": \"%s\", \"shape\": [%lld, %lld]", name, (long long)o->block,
-               torch_name(x->view.value_type), (long long)x->view.out, (long long)x->view.in);
+               dtype_torch_name(x->view.value_type), (long long)x->view.out, (long long)x->view.in);
     if (o->nested) {
         buf_printf(&b, ", \"nested_blocksize\": %d, \"nested_dtype\": \"float32\", \"nested_offset\": ", QUANTIZED_NESTED_BLOCK);
         json_add_real(&b, x->view.nested_offset);

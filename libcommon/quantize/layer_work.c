@@ -15,14 +15,6 @@ struct place {
     int64_t n;
 };
 
-static const struct st_tensor *find(const struct model *m, const char *module, const char *suffix)
-{
-    char *name = mem_printf("%s%s", module, suffix);
-    const struct st_tensor *t = model_folder_find(m->folder, name);
-    free(name);
-    return t;
-}
-
 static struct quantize_vector load_vector(const struct st_tensor *t)
 {
     struct quantize_vector v = {.value = mem_array(NULL, (size_t)t->numel, sizeof(float)), .n = t->numel, .type = t->type};
@@ -32,7 +24,7 @@ static struct quantize_vector load_vector(const struct st_tensor *t)
 
 static struct quantize_vector load_norm(const struct model *m, const struct norm *n)
 {
-    return n->weight ? load_vector(find(m, n->name, "")) : (struct quantize_vector){0};
+    return n->weight ? load_vector(model_folder_part(m->folder, n->name, "")) : (struct quantize_vector){0};
 }
 
 struct quantize_layer *layer_load(const struct model *m, const struct quantize_selection *s, int index)
@@ -42,12 +34,12 @@ struct quantize_layer *layer_load(const struct model *m, const struct quantize_s
     l->index = index;
     for (int j = 0; j < LAYER_LINEARS; j++) {
         const struct linear *from = layer_linear(of, j);
-        const struct st_tensor *t = find(m, from->module, ".weight");
+        const struct st_tensor *t = model_folder_part(m->folder, from->module, ".weight");
         struct quantize_vector w = load_vector(t);
         l->modules[j] = (struct quantize_module){.name = from->module, .out = from->out, .in = from->in, .type = t->type, .kept = s->kept[index][j],
                                                  .weight = w.value, .weight_error = NAN, .output_error = NAN, .damp = NAN};
         if (from->bias)
-            l->modules[j].bias = load_vector(find(m, from->module, ".bias"));
+            l->modules[j].bias = load_vector(model_folder_part(m->folder, from->module, ".bias"));
     }
     l->attn_norm = load_norm(m, &of->attn_norm);
     l->mlp_norm = load_norm(m, &of->mlp_norm);
@@ -81,13 +73,13 @@ static int list_floats(struct place to[LAYER_FLOATS], const struct quantize_laye
     int n = 0;
     for (int i = 0; i < 4; i++)
         if (values[i]->value)
-            to[n++] = (struct place){find(m, norms[i]->name, ""), values[i]->value, values[i]->n};
+            to[n++] = (struct place){model_folder_part(m->folder, norms[i]->name, ""), values[i]->value, values[i]->n};
     for (int j = 0; j < LAYER_LINEARS; j++) {
         const struct quantize_module *x = &l->modules[j];
         if (x->bias.value)
-            to[n++] = (struct place){find(m, x->name, ".bias"), x->bias.value, x->bias.n};
+            to[n++] = (struct place){model_folder_part(m->folder, x->name, ".bias"), x->bias.value, x->bias.n};
         if (x->kept)
-            to[n++] = (struct place){find(m, x->name, ".weight"), x->weight, x->out * x->in};
+            to[n++] = (struct place){model_folder_part(m->folder, x->name, ".weight"), x->weight, x->out * x->in};
     }
     return n;
 }

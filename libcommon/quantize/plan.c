@@ -70,8 +70,7 @@ static double seconds_per_weight(const struct quantize_options *o, const struct 
     while (s->kept[i][k])
         i += k + 1 == LAYER_LINEARS, k = (k + 1) % LAYER_LINEARS;
     const struct linear *l = layer_linear(&m->layers[i], k);
-    char *name = mem_printf("%s.weight", l->module);
-    const struct st_tensor *t = model_folder_find(m->folder, name);
+    const struct st_tensor *t = model_folder_part(m->folder, l->module, ".weight");
     struct encoded x;
     double best = 0;
     for (int again = 0; again < 2; again++) { /* the first reads the file */
@@ -81,7 +80,6 @@ static double seconds_per_weight(const struct quantize_options *o, const struct 
         encoded_release(&x);
         best = now() - from;
     }
-    free(name);
     return best / (double)t->numel;
 }
 

@@ -25,14 +25,6 @@ struct run {
 
 /* ---- reading the stored weights ---- */
 
-static const struct st_tensor *find_weight(const struct model *m, const char *module)
-{
-    char *name = mem_printf("%s.weight", module);
-    const struct st_tensor *t = model_folder_find(m->folder, name);
-    free(name);
-    return t;
-}
-
 /* Every element a number, and what the checksums say where there are some. */
 static int check_tensor(const struct model *m, const struct st_tensor *t, struct err *e)
 {
@@ -84,7 +76,7 @@ static int check_others(const struct model *m, struct err *e)
 static void drop_layer(const struct model *m, int index)
 {
     for (int i = 0; i < LAYER_LINEARS; i++) {
-        const struct st_tensor *t = find_weight(m, layer_linear(&m->layers[index], i)->module);
+        const struct st_tensor *t = model_folder_part(m->folder, layer_linear(&m->layers[index], i)->module, ".weight");
         st_drop(model_folder_shard(m->folder, t), t->data, t->size);
     }
 }
@@ -122,7 +114,7 @@ static void encode_modules(const struct run *r, int layer, struct encoded x[LAYE
         const char *module = layer_linear(&m->layers[layer], i)->module;
         if (r->j->selection->kept[layer][i])
             continue;
-        const struct st_tensor *t = find_weight(m, module);
+        const struct st_tensor *t = model_folder_part(m->folder, module, ".weight");
         encode_module(&x[i], r->j->o, m->k, module, t);
         errors[i] = encoded_error(&x[i], m->k, t);
     }
@@ -258,11 +250,6 @@ static int finish(const struct run *r, struct quantize_result *result, struct er
         run_folder_record(j->folder, "complete", j->run, j->selection->layers, j->selection->layers, e) < 0)
         return -1;
     return layer_files_remove(j->out, e);
-}
-
-int quantize_remove_leftovers(const char *out, struct err *e)
-{
-    return layer_files_remove(out, e);
 }
 
 int quantize_run(const struct quantize_job *j, struct quantize_result *result, struct err *e)

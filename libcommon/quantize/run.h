@@ -39,9 +39,6 @@ struct quantize_result {
 /* 0: done, 1: stopped on request. */
 int quantize_run(const struct quantize_job *j, struct quantize_result *r, struct err *e) MUST_CHECK;
 
-/* Files of layers that a run which is complete has left, having been killed at its very end. */
-int quantize_remove_leftovers(const char *out, struct err *e) MUST_CHECK;
-
 /* Identity of a run as JSON, and with it the provenance; the caller frees both. */
 int quantize_describe(const struct quantize_job *j, char **run, char **provenance, struct err *e) MUST_CHECK;
 

@@ -29,7 +29,8 @@ def bitsandbytes(name, to):
 
 def gptqmodel(to):
     from gptqmodel import GPTQModel, QuantizeConfig
-    m = GPTQModel.load(model, QuantizeConfig(bits=4, group_size=128, offload_to_disk=False, device="cpu"))
+    # In f32: on a CPU that takes it half the time of bf16, and loses nothing.
+    m = GPTQModel.load(model, QuantizeConfig(bits=4, group_size=128, offload_to_disk=False, device="cpu"), dtype=torch.float32)
     with open(calibration) as f:
         ids = [json.loads(line)["ids"] for line in f]
     m.quantize([{"input_ids": x, "attention_mask": [1] * len(x)} for x in ids], batch_size=1)
@@ -45,7 +46,7 @@ for name in [*BITSANDBYTES, "gptq-4-g128"]:
     except Exception as e:  # a peer that is missing or fails is a row less
         print(f"quality_peers.py: {name}: {e}", file=sys.stderr)
         continue
-    for extra in ("tokenizer.json", "tokenizer_config.json"):
-        if os.path.exists(os.path.join(model, extra)) and not os.path.exists(os.path.join(to + ".part", extra)):
+    for extra in ("tokenizer.json", "tokenizer_config.json"):  # a peer's own copy is written otherwise
+        if os.path.exists(os.path.join(model, extra)):
             shutil.copy(os.path.join(model, extra), to + ".part")
     os.rename(to + ".part", to)

@@ -68,8 +68,8 @@ def transformers(folder):
 def gptqmodel(folder):
     from gptqmodel import BACKEND, GPTQModel
     awq = quantization_config(folder)["quant_method"] == "awq"
-    loaded = GPTQModel.load(folder, backend=BACKEND.TORCH_AWQ if awq else BACKEND.TORCH, device="cpu", attn_implementation="eager",
-                            **({} if awq else {"dtype": torch.float16}))
+    # In f16, as the scales are stored: in bf16 it would round those of AWQ.
+    loaded = GPTQModel.load(folder, backend=BACKEND.TORCH_AWQ if awq else BACKEND.TORCH, device="cpu", attn_implementation="eager", dtype=torch.float16)
     return loaded.model.eval(), True
 
 
@@ -106,8 +106,9 @@ def unpacked(model):
 def autoawq(folder):
     """The values that AutoAWQ's functions unpack, without its package's __init__, which no longer loads beside transformers 5."""
     if "awq" not in sys.modules:
-        sys.modules["awq"] = types.ModuleType("awq")
-        sys.modules["awq"].__path__ = list(importlib.util.find_spec("awq").submodule_search_locations) if importlib.util.find_spec("awq") else []
+        package = types.ModuleType("awq")
+        package.__path__ = list(importlib.util.find_spec("awq").submodule_search_locations)
+        sys.modules["awq"] = package
     from awq.utils.packing_utils import dequantize_gemm
     settings = quantization_config(folder)
     t = load_file(os.path.join(folder, "model.safetensors"))

@@ -1,8 +1,9 @@
 #!/bin/sh
-# run.sh MODEL: holds the programs to transformers and PEFT on a real model (a folder such as make-smollm2 writes), by hand: some minutes.
-# PYTHON (python3) has torch, transformers and peft; BUILD is the build folder, FINETOOLS_DATA the data folder.
+# run.sh MODEL: holds the programs to transformers and PEFT on a real model (a folder such as make-smollm2 writes), by hand: some minutes, and many
+# more where PYTHON (python3; it has torch, transformers and peft) also has bitsandbytes and gptqmodel, for what quantize writes (quantized.py).
+# BUILD is the build folder, FINETOOLS_DATA the data folder.
 set -eu
-[ $# = 1 ] || { sed -n 2,3p "$0" >&2; exit 2; }
+[ $# = 1 ] || { sed -n 2,4p "$0" >&2; exit 2; }
 model=$(cd "$1" && pwd)
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
@@ -25,4 +26,9 @@ status=0
 "$python" "$here/adapters.py" "$model" few.tok || status=1
 "$python" "$here/merge.py" "$model" adapter few.tok || status=1
 "$python" "$here/train.py" "$model" all.tok || status=1
+if "$python" -c 'import bitsandbytes, gptqmodel' 2>quantized.log; then
+    "$python" "$here/quantized.py" "$model" few.tok few.tok || status=1
+else
+    echo "skipped: what quantize writes: $(tail -n 1 quantized.log)"
+fi
 exit $status
