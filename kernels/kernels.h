@@ -166,6 +166,7 @@ struct kernels {
     void (*copy_in)(void *device, const void *host, size_t bytes);
     void (*copy_out)(void *host, const void *device, size_t bytes);
     void (*zero)(void *device, size_t bytes);
+    int64_t (*free_memory)(void); /* bytes that can be had now; NULL: host_memory */
     /* What the operations themselves hold at most beside their arguments, for the current thread count and attention of this
      * shape (the plan counts it). */
     size_t (*scratch_bytes)(int heads, int kv_heads, int head_dim);

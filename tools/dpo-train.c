@@ -178,7 +178,7 @@ int main(int argc, char **argv)
     if (o.write_ref) {
         if (!run.needs.reference)
             die_usage("--loss %s needs no reference, so --write-ref has nothing to write", run.options.losses);
-        status = preference_run_write(&run, argv[first], o.write_ref, train.memory ? train.memory : mem_available(), cli.plan ? &plan : NULL, &e);
+        status = preference_run_write(&run, argv[first], o.write_ref, train.memory, cli.plan ? &plan : NULL, &e);
         fputs(buf_str(&plan), stdout);
         buf_release(&plan);
         if (status < 0)

@@ -191,14 +191,17 @@ static int train(const struct train_command *c, struct session *s, int found, st
 
 static int command(const struct train_command *c, struct session *s, struct run_record *old, const char *file, struct err *e)
 {
-    int64_t memory = c->o->memory ? c->o->memory : mem_available();
+    int64_t memory;
     struct err foreign = ERR_INIT;
     int found = run_record_read(old, cli.output, &foreign);
     if (found < 0 && (!cli.force || !file_is_dir(cli.output))) {
         *e = foreign;
         return -1;
     }
-    if (session_open(s, c, file, e) < 0 || session_plan(s, memory, e) < 0 || session_describe(s, e) < 0)
+    if (session_open(s, c, file, e) < 0)
+        return -1;
+    memory = plan_memory(s->model->k, c->o->memory);
+    if (session_plan(s, memory, e) < 0 || session_describe(s, e) < 0)
         return -1;
     if (s->model->warning)
         msg_warn("%s", s->model->warning);

@@ -65,7 +65,7 @@ int merge_check_memory(const struct merge_options *o, int64_t merged_bytes, cons
     struct side a = {0};
     int code = open_side(&a, o->model, o, t, 0, e);
     if (code == 0) { /* the merged model computes the same rows in as much */
-        *bytes = 2 * a.plan.peak - a.plan.mapped + merged_bytes + divergence_memory(a.plan.rows, a.model->config.vocab);
+        *bytes = 2 * a.plan.peak - a.plan.weights + merged_bytes + divergence_memory(a.plan.rows, a.model->config.vocab);
         model_each_linear(a.model, true, pair_bytes, bytes);
     }
     close_side(&a);

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "format/model_folder.h"
 
 #define ROWS_MAX 2048
@@ -32,7 +33,7 @@ static void try_plan(struct plan *p, struct model *m, struct optimizer *o, int64
     p->decoder = decoder_new(m, p->room, (int)p->room, o != NULL, recompute);
     arena_init(&p->arena);
     lay_out(p, o);
-    p->peak = (int64_t)p->arena.used + p->mapped + p->host;
+    p->peak = (int64_t)p->arena.used + p->weights + p->buffers;
 }
 
 /* Without recomputation, the rows that keep activations below a fixed bound. */
@@ -78,8 +79,13 @@ int plan_make(struct plan *p, struct model *m, struct optimizer *o, const struct
         return -1;
     int64_t eval_longest = w->eval_longest ? w->eval_longest : eval ? eval->longest : 0;
     p->longest = w->longest ? w->longest : train->longest;
-    p->mapped = m->folder ? m->folder->bytes : 0;
-    p->host = PROGRAM + (int64_t)m->k->scratch_bytes(m->config.heads, m->config.kv_heads, m->config.head_dim) + train->n_samples * (int64_t)sizeof(uint32_t);
+    p->buffers = (int64_t)m->k->scratch_bytes(m->config.heads, m->config.kv_heads, m->config.head_dim);
+    if (m->k->host_memory) {
+        p->weights = m->folder ? m->folder->bytes : 0;
+        p->buffers += PROGRAM + train->n_samples * (int64_t)sizeof(uint32_t);
+    } else {
+        p->weights = (int64_t)model_placed_bytes(m);
+    }
     bool layer = !strcmp(w->recompute, "layer");
     if (w->rows)
         try_plan(p, m, o, w->rows, layer);
@@ -92,6 +98,11 @@ int plan_make(struct plan *p, struct model *m, struct optimizer *o, const struct
     if (p->peak > w->memory && !strcmp(w->recompute, "auto") && o)
         try_plan(p, m, o, p->rows, true);
     return 0;
+}
+
+int64_t plan_memory(const struct kernels *k, int64_t asked)
+{
+    return asked ? asked : k->free_memory ? k->free_memory() : mem_available();
 }
 
 int plan_commit(struct plan *p, struct optimizer *o, struct err *e)

@@ -27,14 +27,16 @@ struct plan {
     int64_t rows;             /* of a pack of samples */
     int64_t longest, room;    /* the longest sample, computed by itself when it has more rows; the most of both */
     bool recompute;
-    int64_t mapped;           /* bytes of weights in the mapped files */
-    int64_t host;             /* bytes outside the arena: packs, order of samples, packing buffers of the products */
-    int64_t peak;             /* arena + mapped + host */
+    int64_t weights;          /* bytes of the mapped files, or, where device memory is not the host's, of what is copied there */
+    int64_t buffers;          /* bytes outside the arena: those of the operations and, in the host's memory, the program, packs, the order of samples */
+    int64_t peak;             /* arena + weights + buffers, in device memory */
 };
 
 /* optimizer NULL: evaluation only. eval may be NULL. Longer samples than the model has positions are refused. */
 int plan_make(struct plan *p, struct model *m, struct optimizer *o, const struct plan_wish *w, const struct token_file *train,
               const struct token_file *eval, struct err *e) MUST_CHECK;
+/* Bytes that may be used: `asked`, or, when that is 0, what the device has left now; negative: unknown. */
+int64_t plan_memory(const struct kernels *k, int64_t asked);
 int plan_commit(struct plan *p, struct optimizer *o, struct err *e) MUST_CHECK;
 void plan_release(struct plan *p);
 

@@ -27,8 +27,8 @@ static void add_memory(struct buf *b, const struct plan *p, const struct model *
     for (int i = 0; i < p->arena.n_labels; i++)
         line(b, p->arena.parts[i].label, (int64_t)p->arena.parts[i].bytes);
     line(b, "arena, in one piece", (int64_t)p->arena.used);
-    line(b, "weights, mapped", p->mapped);
-    line(b, "program and buffers, about", p->host);
+    line(b, m->k->host_memory ? "weights, mapped" : "weights", p->weights);
+    line(b, m->k->host_memory ? "program and buffers, about" : "buffers of operations, about", p->buffers);
     line(b, "peak, about", p->peak);
     if (memory >= 0)
         line(b, "may be used", memory);

@@ -88,10 +88,11 @@ static int make_plan(struct reader *r, struct err *e)
 static int check_memory(const struct reader *r, struct err *e)
 {
     const struct preference_source *s = r->s;
+    const int64_t memory = plan_memory(r->m->k, s->memory);
     char need[32], have[32];
-    if (s->memory >= 0 && r->plan.peak > s->memory) {
+    if (memory >= 0 && r->plan.peak > memory) {
         progress_format_bytes(need, sizeof need, (double)r->plan.peak);
-        progress_format_bytes(have, sizeof have, (double)s->memory);
+        progress_format_bytes(have, sizeof have, (double)memory);
         return err_set(e, "%s: the reference needs %s of memory, %s may be used; fewer --rows need less", s->model, need, have);
     }
     return 0;
@@ -232,7 +233,7 @@ int preference_reference_plan(const struct preference_source *s, const struct to
     if (code == 0) {
         struct preference_cost c = preference_cost_of(t, r.m, false, s->mismatched);
         const struct plan_pass pass = {path, preference_cost_file(t, s->mismatched), t->n_samples, c.rows + c.other_rows, preference_cost_forward(&c, r.m)};
-        plan_text_pass(b, &r.plan, r.m, s->memory, &pass);
+        plan_text_pass(b, &r.plan, r.m, plan_memory(r.m->k, s->memory), &pass);
         code = check_memory(&r, e);
     }
     if (r.planned)

@@ -18,7 +18,7 @@ struct preference_source {
     const char *model, *adapter;    /* folders; adapter may be NULL */
     const char *dtype;              /* as --dtype */
     bool mismatched;                /* labelled samples: also the answer of the sample before */
-    int64_t rows, memory;           /* rows at once, 0: chosen; bytes that may be used, negative: unknown */
+    int64_t rows, memory;           /* rows at once, 0: chosen; bytes that may be used, 0: what there is, negative: unknown */
     int (*stop)(void);
     void (*begin)(int64_t samples); /* progress, may be NULL both */
     void (*progress)(int64_t done);

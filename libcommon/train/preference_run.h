@@ -32,7 +32,7 @@ struct preference_run {
 
 int preference_run_init(struct preference_run *r, struct err *e) MUST_CHECK;
 struct train_method preference_run_method(struct preference_run *r);
-/* --write-ref: the reference of the token file `data` to `path`. memory: bytes that may be used, negative: unknown. plan: NULL, or what it
+/* --write-ref: the reference of the token file `data` to `path`. memory: bytes that may be used, 0: what there is. plan: NULL, or what it
  * would take is appended there and nothing is written. An exit status, or -1. */
 int preference_run_write(struct preference_run *r, const char *data, const char *path, int64_t memory, struct buf *plan, struct err *e) MUST_CHECK;
 

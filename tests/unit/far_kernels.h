@@ -109,6 +109,11 @@ static void far_zero(void *p, size_t n)
     FAR("zero", memset(p, 0, n), p);
 }
 
+static int64_t far_free_memory(void)
+{
+    return (int64_t)(FAR_BYTES - far.used);
+}
+
 static void far_team(void (*body)(void *arg), void *arg)
 {
     body(arg);
@@ -276,6 +281,7 @@ static const struct kernels *far_kernels(const struct kernels *of)
     struct kernels *t = &far.table;
     t->host_memory = false, t->name = "far";
     t->alloc = far_alloc, t->free = far_free, t->copy_in = far_copy_in, t->copy_out = far_copy_out, t->zero = far_zero, t->team = far_team;
+    t->free_memory = far_free_memory;
     t->matmul = far_matmul, t->dequantize = far_dequantize, t->requantize = far_requantize;
     t->quantize_4bit = NULL, t->quantize_rows_int8 = NULL; /* of the host's memory, in `quantize` alone */
     t->bias_backward = far_bias_backward, t->bias_add = far_bias_add;

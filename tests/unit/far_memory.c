@@ -63,6 +63,7 @@ static void test_training(const char *model, const struct lora_options *lo, cons
     size_t live = far.live;
     train(&a, near_table, model, lo, optimizer);
     train(&b, far_table, model, lo, optimizer);
+    ok(b.plan.weights == (int64_t)b.model->copied_bytes && b.plan.arena.size <= b.plan.arena.used + 1, "%s: the plan counts the weights there", what);
     int same = 0;
     for (int i = 0; i < STEPS; i++)
         same += a.steps[i].loss == b.steps[i].loss && a.steps[i].grad_norm == b.steps[i].grad_norm;
