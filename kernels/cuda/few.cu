@@ -1,0 +1,133 @@
+#include "kernels/cuda/quantized.h"
+
+extern "C" {
+#include "kernels/cuda/few.h"
+}
+
+/* A warp makes OUTPUTS sums for each row: lane i takes the elements 8i .. 8i + 7 of every 256, one after another, and the lanes' sums are
+ * joined last. The rows of A lie in shared memory, CHUNK elements at a time. */
+#define WARPS 4
+#define OUTPUTS 2
+#define CHUNK 512
+#define EACH 8
+
+struct few {
+    const float *a;
+    int64_t lda, n, k, ldc;
+    float *c, alpha;
+    int m;
+    bool add, round;
+};
+
+/* Where weights come from: elements k .. k + 7 of output j, zeros from `end` on. */
+struct dense {
+    const void *w;
+    enum dtype type;
+    int64_t ld;
+    bool aligned; /* every group of 8 to 16 bytes */
+};
+
+struct packed {
+    struct quantized q;
+    const float *tables;
+};
+
+static __device__ __forceinline__ void eight_of(float to[EACH], const struct dense &d, int64_t j, int64_t k, int64_t end)
+{
+    if (d.aligned && d.type != DTYPE_F32 && k + EACH <= end) {
+        uint4 words = *(const uint4 *)((const uint16_t *)d.w + j * d.ld + k);
+        const uint32_t w[4] = {words.x, words.y, words.z, words.w};
+#pragma unroll
+        for (int e = 0; e < EACH; e++) {
+            uint16_t h = (uint16_t)(w[e / 2] >> 16 * (e % 2));
+            to[e] = d.type == DTYPE_BF16 ? from_bf16(h) : from_f16(h);
+        }
+        return;
+    }
+#pragma unroll
+    for (int e = 0; e < EACH; e++)
+        to[e] = k + e < end ? stored_at(d.w, d.type, j * d.ld + k + e) : 0;
+}
+
+static __device__ __forceinline__ void eight_of(float to[EACH], const struct packed &p, int64_t j, int64_t k, int64_t end)
+{
+#pragma unroll
+    for (int e = 0; e < EACH; e++)
+        to[e] = k + e < end ? quantized_value(&p.q, p.tables, j, k + e) : 0;
+}
+
+template <int M, class Weights> static __global__ void __launch_bounds__(32 * WARPS) few_kernel(struct few o, Weights weights)
+{
+    __shared__ float rows[M][CHUNK];
+    int lane = threadIdx.x % 32;
+    int64_t first = ((int64_t)blockIdx.x * WARPS + threadIdx.x / 32) * OUTPUTS;
+    float sum[OUTPUTS][M];
+    for (int r = 0; r < OUTPUTS; r++)
+        for (int i = 0; i < M; i++)
+            sum[r][i] = 0;
+    for (int64_t at = 0; at < o.k; at += CHUNK) {
+        __syncthreads(); /* the chunk before is done with */
+        for (int64_t e = threadIdx.x; e < M * CHUNK; e += 32 * WARPS) {
+            int64_t i = e / CHUNK, k = at + e % CHUNK;
+            float x = i < o.m && k < o.k ? o.a[i * o.lda + k] : 0;
+            rows[i][e % CHUNK] = o.round ? from_bf16(round_to_bf16(x)) : x;
+        }
+        __syncthreads();
+        int64_t end = o.k - at < CHUNK ? o.k - at : CHUNK;
+        for (int64_t k = EACH * lane; k < end; k += EACH * 32)
+#pragma unroll
+            for (int r = 0; r < OUTPUTS; r++) {
+                float w[EACH];
+                if (first + r >= o.n)
+                    continue;
+                eight_of(w, weights, first + r, at + k, o.k);
+#pragma unroll
+                for (int e = 0; e < EACH; e++) {
+                    float x = o.round ? from_bf16(round_to_bf16(w[e])) : w[e];
+#pragma unroll
+                    for (int i = 0; i < M; i++)
+                        sum[r][i] = fmaf(rows[i][k + e], x, sum[r][i]);
+                }
+            }
+    }
+#pragma unroll
+    for (int r = 0; r < OUTPUTS; r++)
+#pragma unroll
+        for (int i = 0; i < M; i++) {
+            float s = o.alpha * warp_sum(sum[r][i]);
+            float *c = o.c + i * o.ldc + first + r;
+            if (lane == 0 && first + r < o.n && i < o.m)
+                *c = o.add ? *c + s : s;
+        }
+}
+
+template <class Weights> static void launch(const struct few &o, const Weights &w)
+{
+    unsigned blocks = (unsigned)((o.n + WARPS * OUTPUTS - 1) / (WARPS * OUTPUTS));
+    if (o.m == 1)
+        LAUNCH((few_kernel<1, Weights>), blocks, 32 * WARPS, 0, o, w);
+    else if (o.m <= 4)
+        LAUNCH((few_kernel<4, Weights>), blocks, 32 * WARPS, 0, o, w);
+    else
+        LAUNCH((few_kernel<MATMUL_FEW_ROWS, Weights>), blocks, 32 * WARPS, 0, o, w);
+}
+
+bool few_takes(const struct matmul *m)
+{
+    bool rows = m->a.type == DTYPE_F32 && !m->a.quantized && m->a.col_stride == 1, weight = m->b.row_stride == 1;
+    return m->m <= MATMUL_FEW_ROWS && rows && weight && !m->cuts;
+}
+
+void few_product(const struct matmul *m)
+{
+    const struct mat *b = &m->b;
+    struct few o = {(const float *)m->a.data, m->a.row_stride, m->n, m->k, m->ldc, m->c, m->alpha, (int)m->m, m->beta != 0, m->round_bf16};
+    if (!b->quantized) {
+        struct dense d = {b->data, b->type, b->col_stride, (uintptr_t)b->data % 16 == 0 && b->col_stride % EACH == 0};
+        launch(o, d);
+        return;
+    }
+    struct packed p = {*b->quantized, quantized_tables()};
+    if (p.tables)
+        launch(o, p);
+}

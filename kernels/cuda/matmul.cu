@@ -1,0 +1,206 @@
+/* Matrix products. What the library multiplies (runtime.h, cuda_gemm) is of one type, bf16 or f32, and dense: factors of another are converted into scratch
+ * memory first, A once for all products of a call that share it, B in panels of its stored rows where it is large. Few rows go another way (few.h).
+ *
+ * Rows of larger products depend on the shape of the call through the library's choice of algorithm; the same call gives the same bits. */
+#include "kernels/cuda/quantized.h"
+#include "kernels/cuda/wide.h"
+
+extern "C" {
+#include "kernels/cuda/few.h"
+}
+#include "kernels/cuda/table.h"
+
+#define THREADS 256
+#define PANEL_BYTES ((int64_t)256 << 20) /* of a converted part of B */
+#define ALIGN 8                          /* elements: rows of converted factors begin at whole 16 bytes */
+
+/* A dense factor (rows, cols) of one of the library's types. */
+struct factor {
+    const void *p;
+    int64_t ld;
+    bool transposed; /* element (i, j) at j * ld + i */
+};
+
+/* to (rows, cols), row stride ld, of type `type` = from, whose elements lie `down` and `right` apart. */
+static __global__ void convert_kernel(void *to, enum dtype type, int64_t ld, const void *from, enum dtype from_type, int64_t down, int64_t right, int64_t rows,
+                                      int64_t cols)
+{
+    for (int64_t at = grid_thread(); at < rows * cols; at += grid_threads()) {
+        int64_t i = at / cols, j = at % cols;
+        store_as(to, type, i * ld + j, stored_at(from, from_type, i * down + j * right));
+    }
+}
+
+/* The common case: rows of f32, four at a time, to bf16. */
+static __global__ void round_kernel(uint16_t *to, int64_t ld, const float *from, int64_t down, int64_t rows, int64_t cols)
+{
+    for (int64_t at = 4 * grid_thread(); at < rows * cols; at += 4 * grid_threads()) {
+        int64_t i = at / cols, j = at % cols;
+        struct floats<4> v = load<4>(from + i * down + j);
+        uint2 words = {(uint32_t)round_to_bf16(v.at[0]) | (uint32_t)round_to_bf16(v.at[1]) << 16,
+                       (uint32_t)round_to_bf16(v.at[2]) | (uint32_t)round_to_bf16(v.at[3]) << 16};
+        *(uint2 *)(to + i * ld + j) = words;
+    }
+}
+
+static void convert(void *to, enum dtype type, int64_t ld, const struct mat *m, int64_t rows, int64_t cols)
+{
+    bool rounds = m->type == DTYPE_F32 && type == DTYPE_BF16 && m->col_stride == 1;
+    if (rounds && wide_pointer(m->data) && m->row_stride % 4 == 0 && cols % 4 == 0)
+        LAUNCH(round_kernel, grid_for(rows * cols / 4, THREADS), THREADS, 0, (uint16_t *)to, ld, (const float *)m->data, m->row_stride, rows, cols);
+    else
+        LAUNCH(convert_kernel, grid_for(rows * cols, THREADS), THREADS, 0, to, type, ld, m->data, m->type, m->row_stride, m->col_stride, rows, cols);
+}
+
+static int64_t padded(int64_t n)
+{
+    return (n + ALIGN - 1) / ALIGN * ALIGN;
+}
+
+/* Can the library take it where it lies? */
+static bool is_direct(const struct mat *m, enum dtype type)
+{
+    return !m->quantized && m->type == type && (uintptr_t)m->data % dtype_size(type) == 0 && (m->col_stride == 1 || m->row_stride == 1);
+}
+
+static struct factor direct(const struct mat *m)
+{
+    bool transposed = m->col_stride != 1;
+    return {m->data, transposed ? m->col_stride : m->row_stride, transposed};
+}
+
+/* Bytes of a converted factor of stored rows of `inner` elements. */
+static size_t converted_bytes(int64_t outer, int64_t inner, enum dtype type)
+{
+    return (size_t)(outer * padded(inner)) * dtype_size(type);
+}
+
+/* m (rows, cols) in scratch memory, in the order in which it is stored. NULL p: an error that stays. */
+static struct factor converted(enum cuda_scratch where, const struct mat *m, int64_t rows, int64_t cols, enum dtype type)
+{
+    bool transposed = m->col_stride != 1 && m->row_stride == 1;
+    int64_t outer = transposed ? cols : rows, inner = transposed ? rows : cols, ld = padded(inner);
+    struct mat stored = *m;
+    void *to = cuda_scratch(where, converted_bytes(outer, inner, type));
+    if (transposed)
+        stored.row_stride = m->col_stride, stored.col_stride = m->row_stride;
+    if (to)
+        convert(to, type, ld, &stored, outer, inner);
+    return {to, ld, transposed};
+}
+
+/* The A of the last product, for those of the same call that follow. */
+struct last_a {
+    struct mat of;
+    int64_t m, k;
+    struct factor f;
+};
+
+static struct factor factor_a(const struct matmul *m, enum dtype type, struct last_a *last)
+{
+    const struct mat *a = &m->a;
+    if (is_direct(a, type))
+        return direct(a);
+    bool same = last->f.p && last->of.data == a->data && last->of.type == a->type && last->of.row_stride == a->row_stride &&
+                last->of.col_stride == a->col_stride && last->m == m->m && last->k == m->k;
+    if (!same)
+        *last = {*a, m->m, m->k, converted(CUDA_SCRATCH_CONVERT_A, a, m->m, m->k, type)};
+    return last->f;
+}
+
+/* C's columns [n0, n0 + n) += or = A's columns [k0, k0 + k) times `b`, which holds that part of B. */
+static void multiply(const struct matmul *m, enum dtype type, const struct factor *a, const struct factor *b, int64_t n0, int64_t n, int64_t k0, int64_t k,
+                     float beta)
+{
+    const char *from = (const char *)a->p + (size_t)(a->transposed ? k0 * a->ld : k0) * dtype_size(type);
+    const struct cuda_gemm g = {m->m, n, k, type, from, b->p, a->ld, b->ld, a->transposed, b->transposed, m->c + n0, m->ldc, m->alpha, beta};
+    cuda_gemm(&g);
+}
+
+/* The part of B that is outer [first, first + count) in stored rows, converted. */
+static struct factor panel_of(const struct matmul *m, enum dtype type, bool transposed, int64_t first, int64_t count)
+{
+    const struct mat *b = &m->b;
+    int64_t inner = transposed ? m->k : m->n, ld = padded(inner);
+    void *to = cuda_scratch(CUDA_SCRATCH_CONVERT_B, converted_bytes(count, inner, type));
+    if (to && b->quantized) {
+        quantized_values(to, type, ld, b->quantized, first, count, 0, inner);
+    } else if (to) {
+        struct mat part = *b;
+        if (transposed)
+            part.row_stride = b->col_stride, part.col_stride = b->row_stride;
+        part.data = (const char *)b->data + (size_t)(first * part.row_stride) * dtype_size(b->type);
+        convert(to, type, ld, &part, count, inner);
+    }
+    return {to, ld, transposed};
+}
+
+/* B in panels of its stored rows: outputs of C when it is a transposed weight, else steps of K. */
+static void product_by_panels(const struct matmul *m, enum dtype type, const struct factor *a)
+{
+    bool transposed = m->b.col_stride != 1 && m->b.row_stride == 1;
+    int64_t outer = transposed ? m->n : m->k, inner = transposed ? m->k : m->n;
+    int64_t each = PANEL_BYTES / (int64_t)converted_bytes(1, inner, type), count;
+    each = each < 1 ? 1 : each;
+    for (int64_t first = 0; first < outer; first += count) {
+        count = outer - first < each ? outer - first : each;
+        struct factor b = panel_of(m, type, transposed, first, count);
+        if (!b.p)
+            return;
+        if (transposed)
+            multiply(m, type, a, &b, first, count, 0, m->k, m->beta);
+        else
+            multiply(m, type, a, &b, 0, m->n, first, count, first ? 1 : m->beta);
+    }
+}
+
+/* Each part of the steps by itself, in order. Both factors are dense. */
+static void product_by_cuts(const struct matmul *m, enum dtype type, const struct factor *a, const struct factor *b)
+{
+    for (int i = 0; i < m->n_cuts; i++) {
+        int64_t first = m->cuts[i], k = m->cuts[i + 1] - first;
+        struct factor part = *b;
+        part.p = (const char *)b->p + (size_t)(b->transposed ? first : first * b->ld) * dtype_size(type);
+        if (k > 0)
+            multiply(m, type, a, &part, 0, m->n, first, k, i ? 1 : m->beta);
+    }
+}
+
+static void product(const struct matmul *m, struct last_a *last)
+{
+    enum dtype type = m->round_bf16 ? DTYPE_BF16 : DTYPE_F32;
+    if (few_takes(m)) {
+        few_product(m);
+        return;
+    }
+    struct factor a = factor_a(m, type, last), b;
+    if (!a.p)
+        return;
+    if (!m->cuts && !is_direct(&m->b, type)) {
+        product_by_panels(m, type, &a);
+        return;
+    }
+    b = is_direct(&m->b, type) ? direct(&m->b) : converted(CUDA_SCRATCH_CONVERT_B, &m->b, m->k, m->n, type);
+    if (!b.p)
+        return;
+    if (m->cuts)
+        product_by_cuts(m, type, &a, &b);
+    else
+        multiply(m, type, &a, &b, 0, m->n, 0, m->k, m->beta);
+}
+
+static void matmul(const struct matmul *list, int count)
+{
+    struct last_a last = {};
+    for (int i = 0; i < count; i++)
+        for (int j = 0; j <= list[i].n_more; j++) {
+            struct matmul one = matmul_alone(list + i, j);
+            if (one.m > 0 && one.n > 0)
+                product(&one, &last);
+        }
+}
+
+void cuda_fill_matmul(struct kernels *k)
+{
+    k->matmul = matmul;
+}
