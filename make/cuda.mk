@@ -3,7 +3,7 @@
 
 CUDA_SRC := $(wildcard kernels/cuda/*.cu)
 CUDA_RUNTIME := $(wildcard kernels/cuda/runtime*.cu)
-CUDA_BASE := $(patsubst %,libcommon/base/%.c,err dtype mem quantized dynamic_map)
+CUDA_HOST := $(patsubst %,libcommon/base/%.c,err dtype mem quantized dynamic_map) kernels/cpu/ref_quantize.c kernels/cpu/state_codes.c
 
 # For --version; alone, so that the rest needs no new build when nvcc comes or goes.
 $B/libcommon/cli/help.o: CFLAGS_ISA := -DFINETOOLS_CUDA='"$(if $(NVCC),yes,no)"'
@@ -31,7 +31,7 @@ $B/cuda/%.o: %.cu $B/cuda-flags
 $B/cuda-flags: force
 	@$(call write_if_changed,$(NVCC) $(NVCCFLAGS_ALL))
 
-$(CUDA_SO): $(CUDA_SRC:%.cu=$B/cuda/%.o) $(CUDA_BASE:%.c=$B/pic/%.o)
+$(CUDA_SO): $(CUDA_SRC:%.cu=$B/cuda/%.o) $(CUDA_HOST:%.c=$B/pic/%.o)
 	@mkdir -p $(@D)
 	$(if $(Q),@echo '  LD $@')
 	$(Q)$(run_nvcc) -shared -cudart static -Xlinker -z,defs -Xlinker --exclude-libs,ALL -Xlinker -rpath,$(CUDA_DIR)/lib64 -o $@ $^ -lpthread -ldl
@@ -57,7 +57,7 @@ $(if $(NVCC),$(eval all: $(CUDA_SO)))
 EMU_SO := $B/lib/finetools-cuda-on-cpu.so
 EMU_C := $(wildcard tests/cuda-on-cpu/*.c)
 EMU_CUDA := $(filter-out $(CUDA_RUNTIME),$(CUDA_SRC))
-EMU_OBJ := $(EMU_C:%.c=$B/pic/%.o) $(CUDA_BASE:%.c=$B/pic/%.o)
+EMU_OBJ := $(EMU_C:%.c=$B/pic/%.o) $(CUDA_HOST:%.c=$B/pic/%.o)
 EMU_CXXFLAGS := -x c++ -std=gnu++17 -O2 -g -fPIC -fvisibility=hidden -ffp-contract=off -fno-math-errno -fno-tree-vectorize \
 	-fsanitize=thread,alignment,bounds --param tsan-instrument-func-entry-exit=0 -Wall -Wextra -Wno-unknown-pragmas -Wno-unused-function \
 	-Wno-missing-field-initializers -Ilibcommon -I.

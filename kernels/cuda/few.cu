@@ -12,11 +12,12 @@ extern "C" {
 #define EACH 8
 
 struct few {
-    const float *a;
+    const void *a;
+    enum dtype a_type;
     int64_t lda, n, k, ldc;
     float *c, alpha;
     int m;
-    bool add, round;
+    bool add, round, round_weights;
 };
 
 /* Where weights come from: elements k .. k + 7 of output j, zeros from `end` on. */
@@ -69,7 +70,7 @@ template <int M, class Weights> static __global__ void __launch_bounds__(32 * WA
         __syncthreads(); /* the chunk before is done with */
         for (int64_t e = threadIdx.x; e < M * CHUNK; e += 32 * WARPS) {
             int64_t i = e / CHUNK, k = at + e % CHUNK;
-            float x = i < o.m && k < o.k ? o.a[i * o.lda + k] : 0;
+            float x = i < o.m && k < o.k ? stored_at(o.a, o.a_type, i * o.lda + k) : 0;
             rows[i][e % CHUNK] = o.round ? from_bf16(round_to_bf16(x)) : x;
         }
         __syncthreads();
@@ -83,7 +84,7 @@ template <int M, class Weights> static __global__ void __launch_bounds__(32 * WA
                 eight_of(w, weights, first + r, at + k, o.k);
 #pragma unroll
                 for (int e = 0; e < EACH; e++) {
-                    float x = o.round ? from_bf16(round_to_bf16(w[e])) : w[e];
+                    float x = o.round_weights ? from_bf16(round_to_bf16(w[e])) : w[e];
 #pragma unroll
                     for (int i = 0; i < M; i++)
                         sum[r][i] = fmaf(rows[i][k + e], x, sum[r][i]);
@@ -114,14 +115,15 @@ template <class Weights> static void launch(const struct few &o, const Weights &
 
 bool few_takes(const struct matmul *m)
 {
-    bool rows = m->a.type == DTYPE_F32 && !m->a.quantized && m->a.col_stride == 1, weight = m->b.row_stride == 1;
-    return m->m <= MATMUL_FEW_ROWS && rows && weight && !m->cuts;
+    return m->m <= MATMUL_FEW_ROWS && m->a.col_stride == 1 && m->b.row_stride == 1 && !m->cuts;
 }
 
 void few_product(const struct matmul *m)
 {
     const struct mat *b = &m->b;
-    struct few o = {(const float *)m->a.data, m->a.row_stride, m->n, m->k, m->ldc, m->c, m->alpha, (int)m->m, m->beta != 0, m->round_bf16};
+    bool integers = b->quantized && b->quantized->kind != QUANTIZED_NF4 && b->quantized->kind != QUANTIZED_FP4; /* multiplied as they are */
+    struct few o = {m->a.data, m->a.type, m->a.row_stride, m->n, m->k, m->ldc, m->c, m->alpha, (int)m->m, m->beta != 0, m->round_bf16,
+                    m->round_bf16 && !integers};
     if (!b->quantized) {
         struct dense d = {b->data, b->type, b->col_stride, (uintptr_t)b->data % 16 == 0 && b->col_stride % EACH == 0};
         launch(o, d);

@@ -189,14 +189,31 @@ static void product(const struct matmul *m, struct last_a *last)
         multiply(m, type, &a, &b, 0, m->n, 0, m->k, m->beta);
 }
 
+static __global__ void zero_kernel(float *c, int64_t ldc, int64_t m, int64_t n)
+{
+    for (int64_t at = grid_thread(); at < m * n; at += grid_threads())
+        c[at / n * ldc + at % n] = 0;
+}
+
+/* A sum of nothing. */
+static void no_product(const struct matmul *m)
+{
+    if (m->beta == 0)
+        LAUNCH(zero_kernel, grid_for(m->m * m->n, THREADS), THREADS, 0, m->c, m->ldc, m->m, m->n);
+}
+
 static void matmul(const struct matmul *list, int count)
 {
     struct last_a last = {};
     for (int i = 0; i < count; i++)
         for (int j = 0; j <= list[i].n_more; j++) {
             struct matmul one = matmul_alone(list + i, j);
-            if (one.m > 0 && one.n > 0)
+            if (one.m <= 0 || one.n <= 0)
+                continue;
+            if (one.k > 0)
                 product(&one, &last);
+            else
+                no_product(&one);
         }
 }
 

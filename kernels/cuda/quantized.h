@@ -2,7 +2,9 @@
 #ifndef KERNELS_CUDA_QUANTIZED_H
 #define KERNELS_CUDA_QUANTIZED_H
 
+extern "C" {
 #include "base/quantized.h"
+}
 #include "kernels/cuda/stored.h"
 
 /* The 16 values of NF4, then those of FP4; filled once (quantized.cu). NULL only after an error that stays. */

@@ -2,7 +2,9 @@
 #ifndef KERNELS_CUDA_STORED_H
 #define KERNELS_CUDA_STORED_H
 
+extern "C" {
 #include "base/dtype.h"
+}
 #include "kernels/cuda/launch.h"
 
 static __device__ __forceinline__ float bits_to_f32(uint32_t u)

@@ -22,6 +22,28 @@ template <int W> static __device__ __forceinline__ void store(float *p, const st
     *(struct floats<W> *)p = v;
 }
 
+/* Elements j .. j + 3 of a row of c, zeros behind its end. */
+template <int W> static __device__ __forceinline__ struct floats<4> load_four(const float *row, int64_t j, int64_t c)
+{
+    struct floats<4> v;
+    if constexpr (W == 4)
+        v = load<4>(row + j);
+    else
+        for (int e = 0; e < 4; e++)
+            v.at[e] = j + e < c ? row[j + e] : 0;
+    return v;
+}
+
+template <int W> static __device__ __forceinline__ void store_four(float *row, int64_t j, int64_t c, const struct floats<4> &v)
+{
+    if constexpr (W == 4)
+        store<4>(row + j, v);
+    else
+        for (int e = 0; e < 4; e++)
+            if (j + e < c)
+                row[j + e] = v.at[e];
+}
+
 static inline bool wide_pointer(const void *p)
 {
     return (uintptr_t)p % 16 == 0;

@@ -62,11 +62,16 @@ is_status 1 'a device that is not there'
 has err "device 'cuda:7': there is 1 device" 'says how many there are'
 
 export FINETOOLS_CUDA_SO="$emulated" FINETOOLS_TEST_DEVICE=cuda
-for program in kernels_rows; do
-    for order in forwards backwards; do
-        FINETOOLS_CUDA_PROTECT=1 FINETOOLS_CUDA_ORDER=$order "$BUILD/tests/unit/$program" >out 2>err </dev/null && status=0 || status=$?
-        is_status 0 "$program, blocks and warps $order"
-        [ "$status" = 0 ] || grep -hE '^(not ok|Bail|# )|^cuda-on-cpu' out err | sed 's/^/# /'
-    done
+operations() { # PROGRAM ORDER
+    (cd "$ROOT" && FINETOOLS_CUDA_PROTECT=1 FINETOOLS_CUDA_ORDER=$2 "$BUILD/tests/unit/$1" </dev/null) >out 2>err && status=0 || status=$?
+    is_status 0 "$1, blocks and warps $2"
+    [ "$status" = 0 ] || grep -hE '^(not ok|Bail|# )|^cuda-on-cpu' out err | sed 's/^/# /'
+    not_ok "$1: every operation is there" grep -q 'not on the device' out
+}
+for program in kernels_rows kernels_matmul kernels_requantize; do
+    operations $program forwards
+    operations $program backwards
 done
+operations kernels_attention backwards
+operations kernels_quantized backwards
 finish

@@ -6,7 +6,9 @@
 #include <string.h>
 
 extern "C" {
+extern "C" {
 #include "base/dtype.h"
+}
 }
 
 #define EMU_VECTOR2(name, type, align)  \

@@ -41,6 +41,8 @@ __attribute__((unused)) static void levels_open(void)
     cpu_fill_ref(&spec);
     if (getenv("FINETOOLS_TEST_DEVICE")) {
         add_level("cuda", device_fill);
+        if (strstr(on_device->features, "emulated"))
+            levels[0].name = "emulated cuda";
         return;
     }
 #ifdef __x86_64__
@@ -57,10 +59,16 @@ __attribute__((unused)) static void levels_open(void)
 #endif
 }
 
+/* A device on the CPU, each access looked at: short lengths. */
+__attribute__((unused)) static bool level_is_emulated(const struct level *l)
+{
+    return !strncmp(l->name, "emulated", 8);
+}
+
 /* Plain C lanes: fewer sizes. */
 __attribute__((unused)) static bool level_is_slow(const struct level *l)
 {
-    return !strcmp(l->name, "wide");
+    return !strcmp(l->name, "wide") || level_is_emulated(l);
 }
 
 #define MARGIN 64

@@ -334,7 +334,7 @@ static void test_products(const struct level *l)
     for (int i = 0; i < N_SHAPES; i++) {
         struct weight w = weight_new(&SHAPES[i]);
         int bad = 0;
-        for (int r = 0; r < 7; r++)
+        for (int r = level_is_emulated(l) ? i % 2 : 0; r < 7; r += level_is_emulated(l) ? 5 : 1)
             bad += !agrees(l, &w, rows[r], false, false) + !agrees(l, &w, rows[r], true, false) + !agrees(l, &w, rows[r], r % 2, true);
         ok(bad == 0, "%s: products, %s", l->name, w.name);
         weight_free(&w);
@@ -464,7 +464,7 @@ int main(void)
         for (int j = 0; j < 4; j++)
             test_picked(l, j / 2 ? QUANTIZED_FP4 : QUANTIZED_NF4, j % 2);
         test_extremes(l);
-        for (int j = 0; j < N_SHAPES; j++)
+        for (int j = 0; j < N_SHAPES; j += level_is_emulated(l) ? 4 : 1)
             test_product_bits(l, &SHAPES[j]);
     }
     return tap_end();

@@ -1,0 +1,79 @@
+#!/bin/sh
+# Whole programs through the CUDA backend, on the CPU (tests/cuda-on-cpu), beside the CPU backend: the same numbers within rounding, the same bytes
+# twice and after a kill, and no access of the host to device memory.
+. "${0%/*}/lib.sh"
+. "$ROOT/tests/cli/train.sh"
+[ -f "$BUILD/lib/finetools-cuda-on-cpu.so" ] || skip_all 'the CUDA backend on the CPU is built where there is g++'
+export FINETOOLS_CUDA_SO="$BUILD/lib/finetools-cuda-on-cpu.so" FINETOOLS_CUDA_PROTECT=1
+
+make-model -q --vocab 272 --hidden 48 --heads 3 --head-dim 16 --ffn 96 -t bf16 -o model
+make-tokens -q -m model --samples 6 --max 24 -o train.tok
+make-tokens -q -m model --samples 3 --max 24 --seed 1 -o dev.tok
+quantize -q -m model -o nf4 --method nf4 --double-quant
+
+# ---- generation ----
+for m in model nf4; do
+    gen -q -m $m --device cpu --dtype f32 --max-tokens 6 hello >cpu.txt
+    run gen -q -m $m --device cuda --dtype f32 --max-tokens 6 hello
+    is_status 0 "gen, $m"
+    ok "gen, $m: the same text" cmp out cpu.txt
+done
+run gen -q -m model --device cuda --max-tokens 4 hello
+is_status 0 'gen, in bf16, which auto means there'
+
+# ---- losses ----
+loss_of() {
+    eval-loss -q --dtype f32 "$@" dev.tok | sed -n 's/.*"loss":\([0-9.]*\).*/\1/p'
+}
+for m in model nf4; do
+    ok "eval-loss, $m" near "$(loss_of -m $m --device cuda)" "$(loss_of -m $m --device cpu)" 1e-6
+done
+
+# ---- training ----
+# step PROGRAM OUT DEVICE OPTIONS...
+step() {
+    program=$1 out=$2 device=$3
+    shift 3
+    $program -q -o "$out" --device "$device" --seed 3 --batch 3 --lr 1e-2 --steps 2 "$@" train.tok
+}
+
+# Losses and norms of both steps, to 1e-5.
+agree() {
+    for key in loss grad_norm; do
+        set -- "$1" "$2" $(logged "$1" $key) $(logged "$2" $key)
+        [ $# = 6 ] && near "$3" "$5" 1e-5 && near "$4" "$6" 1e-5 || return 1
+    done
+}
+
+both() { # NAME PROGRAM OPTIONS...
+    name=$1 program=$2
+    shift 2
+    step "$program" "cpu-$name" cpu --dtype f32 "$@"
+    run step "$program" "cuda-$name" cuda --dtype f32 "$@"
+    is_status 0 "$program, $name"
+    ok "$program, $name: losses and norms as on the CPU" agree "cpu-$name" "cuda-$name"
+}
+
+both lora lora-train -m model --dropout 0.1
+both qlora lora-train -m nf4 --optimizer adamw8bit --rank 64
+both recompute lora-train -m model --recompute layer --rows 30
+both full full-train -m model --lr 1e-4 --weight-decay 0.1
+both full8 full-train -m model --lr 1e-4 --optimizer adamw8bit
+
+step lora-train again cuda --dtype f32 -m model --dropout 0.1
+ok 'lora-train: twice the same bytes' same_run cuda-lora again
+step lora-train bf16 cuda -m model
+ok 'in bf16 the loss is near' near "$(logged bf16 loss | cut -d' ' -f1)" "$(logged cuda-recompute loss | cut -d' ' -f1)" 1e-2
+run lora-train -m model --device cuda --plan -o none train.tok
+has out 'memory on cuda (bytes)' '--plan tells the memory of the device'
+has out 'may be used' 'and how much there is'
+
+# killed after the checkpoint of its first step, and gone on with
+lora-train -q -o killed --device cuda --seed 3 --batch 3 --lr 1e-2 --steps 2 --dtype f32 -m model --dropout 0.1 --save-every 1 train.tok 2>killed.err &
+pid=$!
+until [ -d killed/checkpoint-1 ] || ! kill -0 $pid 2>/dev/null; do sleep 0.05; done
+kill -9 $pid 2>/dev/null
+wait $pid 2>/dev/null
+lora-train -q -o killed --device cuda --seed 3 --batch 3 --lr 1e-2 --steps 2 --dtype f32 -m model --dropout 0.1 --save-every 1 train.tok
+ok 'killed, and gone on with: the same adapter' cmp killed/adapter_model.safetensors cuda-lora/adapter_model.safetensors
+finish
