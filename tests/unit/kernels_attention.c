@@ -255,7 +255,7 @@ static const int heads[][3] = {{1, 1, 2}, {2, 1, 6}, {3, 1, 64}, {4, 2, 80}, {8,
 static void test_lengths(const struct level *l, int64_t window, float softcap)
 {
     int bad = 0;
-    for (int i = 0; i < N_HEADS; i += level_is_emulated(l) ? 7 : level_is_slow(l) ? 3 : 1) {
+    for (int i = 0; i < N_HEADS; i += level_is_emulated(l) ? 5 : level_is_slow(l) ? 3 : 1) {
         struct shape s = {heads[i][0], heads[i][1], heads[i][2], window, softcap, 7, {1, 3, 0, 7, 17, 97, 59}, {1, 3, 0, 7, 17, 97, 59}};
         struct shape lengthy = {heads[i][0], heads[i][1], heads[i][2], window, softcap, 1, {257}, {257}};
         bad += !shape_agrees(l, &s, true);
@@ -280,7 +280,7 @@ static void test_cache(const struct level *l)
 {
     int bad = 0;
     for (int64_t window = 0; window <= 600; window += 600)
-        for (int i = level_is_emulated(l) ? 7 : 1; i < N_HEADS; i += level_is_slow(l) ? 5 : 2) {
+        for (int i = level_is_emulated(l) ? 5 : 1; i < N_HEADS; i += level_is_slow(l) ? 5 : 2) {
             struct shape s = {heads[i][0], heads[i][1], heads[i][2], window, i / 2 % 2 ? 5 : 0, 6, {1, 1, 4, 3, 21, 1}, {1, 97, 500, 1025, 131, 2049}};
             if (level_is_emulated(l))
                 s.k_len[2] = 70, s.k_len[3] = 130, s.k_len[5] = 300;
@@ -305,7 +305,7 @@ static void test_forks(const struct level *l, int64_t window, float softcap)
     };
     const struct shape shorter = {2, 1, 6, window, softcap, 2, {150, 90}, {150, 90}, {64, 31}, {96, 65}};
     int bad = 0;
-    for (int i = 0; i < N_HEADS; i += level_is_emulated(l) ? 7 : level_is_slow(l) ? 3 : 1) {
+    for (int i = 0; i < N_HEADS; i += level_is_emulated(l) ? 5 : level_is_slow(l) ? 3 : 1) {
         struct shape few = {heads[i][0], heads[i][1], heads[i][2], window, softcap, 7, {2, 3, 9, 17, 40, 97, 59}, {2, 3, 9, 17, 40, 97, 59},
                             {0, 0, 0, 3, 38, 30, 0}, {1, 2, 1, 12, 39, 70, 0}};
         bad += !shape_agrees(l, &few, true);
