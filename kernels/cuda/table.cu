@@ -25,6 +25,7 @@ static void fill(struct kernels *k)
     k->copy_in = cuda_copy_in;
     k->copy_out = cuda_copy_out;
     k->zero = cuda_zero;
+    k->free_memory = cuda_free_memory;
     k->team = run_once;
     for (size_t i = 0; i < sizeof families / sizeof *families; i++)
         if (families[i])
