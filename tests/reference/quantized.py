@@ -56,9 +56,10 @@ def quantization_config(folder):
 
 
 def transformers(folder):
-    """The loaded model, and whether it is whole. The kernel that GPTQModel chooses for it on a CPU takes no larger groups than 256."""
+    """The loaded model, and whether it is whole. The kernel that GPTQModel chooses for its words on a CPU takes no larger groups than 256."""
     settings = quantization_config(folder)
-    plain = {"quantization_config": GPTQConfig(bits=settings["bits"], backend="torch")} if settings.get("group_size") == -1 else {}
+    gptq = settings["quant_method"] == "gptq"
+    plain = {"quantization_config": GPTQConfig(bits=settings["bits"], backend="torch")} if gptq and settings["group_size"] == -1 else {}
     model, info = AutoModelForCausalLM.from_pretrained(folder, device_map="cpu", attn_implementation="eager", output_loading_info=True, **plain)
     left = {k: sorted(v) for k, v in info.items() if v and k != "error_msgs"} | ({"errors": info["error_msgs"]} if info.get("error_msgs") else {})
     print(f"{'NOT OK' if left else 'ok'}: transformers: every tensor has its place{f': {left}' if left else ''}", flush=True)
