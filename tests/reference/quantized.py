@@ -21,7 +21,7 @@ os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
 import torch
 from common import check, load, loss, our_loss, ours, samples
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, GPTQConfig
+from transformers import AutoModelForCausalLM, AwqConfig, GPTQConfig
 
 GROUP = ["--group", 64]
 SKIP = ["--skip", r"model\.layers\.1\..*|.*\.down_proj"]
@@ -56,10 +56,11 @@ def quantization_config(folder):
 
 
 def transformers(folder):
-    """The loaded model, and whether it is whole. The kernel that GPTQModel chooses for its words on a CPU takes no larger groups than 256."""
-    settings = quantization_config(folder)
-    gptq = settings["quant_method"] == "gptq"
-    plain = {"quantization_config": GPTQConfig(bits=settings["bits"], backend="torch")} if gptq and settings["group_size"] == -1 else {}
+    """The loaded model, and whether it is whole. The kernels that GPTQModel chooses for words on a CPU take no larger groups than 256."""
+    settings, plain = quantization_config(folder), {}
+    if settings.get("group_size") == -1:
+        gptq = settings["quant_method"] == "gptq"
+        plain["quantization_config"] = GPTQConfig(bits=4, backend="torch") if gptq else AwqConfig(bits=4, group_size=-1, backend="torch_awq")
     model, info = AutoModelForCausalLM.from_pretrained(folder, device_map="cpu", attn_implementation="eager", output_loading_info=True, **plain)
     left = {k: sorted(v) for k, v in info.items() if v and k != "error_msgs"} | ({"errors": info["error_msgs"]} if info.get("error_msgs") else {})
     print(f"{'NOT OK' if left else 'ok'}: transformers: every tensor has its place{f': {left}' if left else ''}", flush=True)
