@@ -31,10 +31,22 @@ static json_t *bitsandbytes(const struct quantize_options *o, const struct quant
                      "load_in_8bit", !four, "quant_method", "bitsandbytes");
 }
 
+/* GPTQModel's way to say what stays as it is. */
+static void add_dynamic(json_t *root, const struct quantize_options *o, const struct quantize_selection *s)
+{
+    if (!s->n_kept)
+        return;
+    char *pattern = mem_printf("-:^(?:%s)$", o->skip);
+    json_object_set_new(root, "dynamic", json_pack("{s:{}}", pattern));
+    free(pattern);
+}
+
 static json_t *awq(const struct quantize_options *o, const struct quantize_selection *s, const struct model *m)
 {
-    return json_pack("{s:s,s:b,s:I,s:i,s:s,s:o}", "quant_method", "awq", "zero_point", 1, "group_size", o->group ? (json_int_t)o->group : -1, "bits", o->bits,
-                     "version", "gemm", "modules_to_not_convert", s->n_kept ? names_of(s, m, true) : json_null());
+    json_t *root = json_pack("{s:s,s:b,s:I,s:i,s:s,s:o}", "quant_method", "awq", "zero_point", 1, "group_size", o->group ? (json_int_t)o->group : -1, "bits",
+                             o->bits, "version", "gemm", "modules_to_not_convert", s->n_kept ? names_of(s, m, true) : json_null());
+    add_dynamic(root, o, s);
+    return root;
 }
 
 /* For optimum, by which transformers reads GPTQ: [[ends of names]]. In every layer the same modules: their names within the layer. */
@@ -67,11 +79,7 @@ static json_t *gptq(const struct quantize_options *o, const struct quantize_sele
     const char *format = o->sym ? "gptq" : "gptq_v2"; /* encode_zeros_less_one() */
     json_t *root = json_object();
     json_object_set_new(root, "bits", json_integer(o->bits));
-    if (s->n_kept) {
-        char *pattern = mem_printf("-:^(?:%s)$", o->skip);
-        json_object_set_new(root, "dynamic", json_pack("{s:{}}", pattern));
-        free(pattern);
-    }
+    add_dynamic(root, o, s);
     json_object_set_new(root, "group_size", json_integer(o->group ? o->group : -1));
     json_object_set_new(root, "desc_act", json_boolean(o->act_order));
     json_object_set_new(root, "lm_head", json_false());

@@ -107,6 +107,7 @@ not_ok 'the groups are not in order' sh -c "cmp order/model.safetensors gptq/mod
 quantize -q -m model -o awq-skip --method awq --group 32 --calibrate calibrate.tok --skip '.*o_proj'
 is "$(section awq-skip | sed 's/.*"modules_to_not_convert":\([^]]*]\).*/\1/')" '["model.layers.0.self_attn.o_proj","model.layers.1.self_attn.o_proj"]' \
     'AWQ: --skip'
+is "$(section awq-skip | sed 's/.*"dynamic":\({[^}]*}}\).*/\1/')" '{"-:^(?:.*o_proj)$":{}}' 'GPTQModel is told by `dynamic`'
 quantize -q -m model -o awq-plain --method awq --group 32 --no-scale --no-clip --calibrate calibrate.tok
 ok '--no-scale leaves the norms as they are' sh -c ". '$ROOT/tests/cli/train.sh'; tensor model/model.safetensors model.layers.0.input_layernorm.weight >a;
     tensor awq-plain/model.safetensors model.layers.0.input_layernorm.weight | cmp - a"
