@@ -116,6 +116,7 @@ struct attention {
     int heads, kv_heads, head_dim;
     int64_t window;                  /* 0: none */
     float scale, softcap;            /* softcap 0: off */
+    bool round_bf16;                 /* q, k, v, dout, the probabilities and dscore may be rounded to bf16 where they are multiplied; sums are f32 */
     /* backward only: = gradients of q; k and v gradients go to seq[].dk / dv, also "=" */
     const float *dout;               /* (N, H, D), out_stride */
     float *dq;                       /* (N, H, D), q_stride */

@@ -69,7 +69,7 @@ struct attention layer_attention(const struct layer_work *w, const struct model 
     return (struct attention){
         .q = layer_q(w, m, kept), .out = kept->att, .lse = kept->lse, .q_stride = q, .kv_stride = kv, .out_stride = q,
         .heads = c->heads, .kv_heads = c->kv_heads, .head_dim = c->head_dim,
-        .window = model_config_window(c, layer), .scale = 1 / sqrtf((float)c->head_dim),
+        .window = model_config_window(c, layer), .scale = 1 / sqrtf((float)c->head_dim), .round_bf16 = w->pass.bf16,
     };
 }
 
