@@ -169,8 +169,8 @@ struct kernels {
     void (*zero)(void *device, size_t bytes);
     int64_t (*free_memory)(void); /* bytes that can be had now; NULL: host_memory */
     /* What the operations themselves hold at most beside their arguments, for the current thread count and attention of this
-     * shape (the plan counts it). */
-    size_t (*scratch_bytes)(int heads, int kv_heads, int head_dim);
+     * shape over `rows` rows, both ways (the plan counts it). */
+    size_t (*scratch_bytes)(int heads, int kv_heads, int head_dim, int64_t rows);
     /* Measured in about a tenth of a second; takes 128 MB for that time. */
     void (*ceiling)(struct kernels_ceiling *c);
 

@@ -273,9 +273,9 @@ static void ISA(matmul)(const struct matmul *list, int count)
     }
 }
 
-static size_t ISA(scratch_bytes)(int heads, int kv_heads, int head_dim)
+static size_t ISA(scratch_bytes)(int heads, int kv_heads, int head_dim, int64_t rows)
 {
-    return ISA(under).scratch_bytes(heads, kv_heads, head_dim) + sizeof(float) * (BLOCK_ROWS + BLOCK_COLS) * CELL_PAIRS * BLOCK_CELLS;
+    return ISA(under).scratch_bytes(heads, kv_heads, head_dim, rows) + sizeof(float) * (BLOCK_ROWS + BLOCK_COLS) * CELL_PAIRS * BLOCK_CELLS;
 }
 
 static void ISA(ceiling)(struct kernels_ceiling *c)

@@ -53,9 +53,9 @@ static void plain_team(void (*body)(void *arg), void *arg)
     body(arg);
 }
 
-static size_t no_scratch(int heads, int kv_heads, int head_dim)
+static size_t no_scratch(int heads, int kv_heads, int head_dim, int64_t rows)
 {
-    (void)heads, (void)kv_heads, (void)head_dim;
+    (void)heads, (void)kv_heads, (void)head_dim, (void)rows;
     return 0;
 }
 

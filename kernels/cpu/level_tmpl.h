@@ -57,8 +57,9 @@ static void ISA(ceiling)(struct kernels_ceiling *c)
     ceiling_measure(c, burst, 2 * VL * BURST_CHAINS);
 }
 
-static size_t ISA(scratch_bytes)(int heads, int kv_heads, int head_dim)
+static size_t ISA(scratch_bytes)(int heads, int kv_heads, int head_dim, int64_t rows)
 {
+    (void)rows;
     struct attend_shape s = attend_shape_of(heads, kv_heads, head_dim, ATTEND_ROWS), large = attend_shape_of(heads, kv_heads, head_dim, ATTEND_ROWS_LARGE);
     size_t few = MATMUL_FEW_ROWS * 2 * (FEW_DEPTH + 2 * VL), own = PACKED_A > few ? PACKED_A : few, attend = attend_back_scratch(&s);
     attend = attend > attend_scratch(&large) ? attend : attend_scratch(&large);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "kernels/attention_sees.h"
 #include "kernels/cpu/cpu.h"
 
 static float dot(const float *a, const float *b, int n)
@@ -14,19 +15,6 @@ static float dot(const float *a, const float *b, int n)
     for (int i = 0; i < n; i++)
         sum += a[i] * b[i];
     return sum;
-}
-
-/* Does the row that follows key `row` - 1 see key j? */
-static bool sees(const struct attention *a, const struct attention_seq *s, int64_t row, int64_t j)
-{
-    int64_t hidden = s->fork_end - s->fork_at, position = row, key = j;
-    if (hidden && row >= s->fork_end) {
-        if (j >= s->fork_at && j < s->fork_end)
-            return false;
-        position -= hidden;
-        key -= j >= s->fork_end ? hidden : 0;
-    }
-    return j <= row && (a->window <= 0 || key > position - a->window);
 }
 
 static float score_of(const struct attention *a, const float *q, const float *k)
@@ -41,8 +29,9 @@ static void attend_row(const struct attention *a, const struct attention_seq *s,
     int64_t at = s->k_len - s->q_len + i, row = s->q_row + i;
     const float *q = a->q + row * a->q_stride + h * d;
     float *out = a->out + row * a->out_stride + h * d, top = -INFINITY, sum = 0;
+    struct attention_span span = attention_span_of(s, a->window, at);
     for (int64_t j = 0; j <= at; j++) {
-        p[j] = sees(a, s, at, j) ? score_of(a, q, s->k + j * a->kv_stride + g * d) : -INFINITY;
+        p[j] = attention_sees(&span, j) ? score_of(a, q, s->k + j * a->kv_stride + g * d) : -INFINITY;
         top = p[j] > top || isnan(p[j]) ? p[j] : top;
     }
     memset(out, 0, (size_t)d * sizeof *out);
@@ -79,8 +68,9 @@ static void backward_row(const struct attention *a, const struct attention_seq *
     float *dq = a->dq + row * a->q_stride + h * d, lse = a->lse[row * a->heads + h];
     float delta = dot(dout, a->out + row * a->out_stride + h * d, d);
     memset(dq, 0, (size_t)d * sizeof *dq);
+    struct attention_span span = attention_span_of(s, a->window, last);
     for (int64_t j = 0; j <= last; j++) {
-        if (!sees(a, s, last, j))
+        if (!attention_sees(&span, j))
             continue;
         const float *k = s->k + j * a->kv_stride + at, *v = s->v + j * a->kv_stride + at;
         float *dk = s->dk + j * a->kv_stride + at, *dv = s->dv + j * a->kv_stride + at;

@@ -33,6 +33,7 @@ static void try_plan(struct plan *p, struct model *m, struct optimizer *o, int64
     p->decoder = decoder_new(m, p->room, (int)p->room, o != NULL, recompute);
     arena_init(&p->arena);
     lay_out(p, o);
+    p->buffers = p->fixed + (int64_t)m->k->scratch_bytes(m->config.heads, m->config.kv_heads, m->config.head_dim, p->room);
     p->peak = (int64_t)p->arena.used + p->weights + p->buffers;
 }
 
@@ -79,10 +80,9 @@ int plan_make(struct plan *p, struct model *m, struct optimizer *o, const struct
         return -1;
     int64_t eval_longest = w->eval_longest ? w->eval_longest : eval ? eval->longest : 0;
     p->longest = w->longest ? w->longest : train->longest;
-    p->buffers = (int64_t)m->k->scratch_bytes(m->config.heads, m->config.kv_heads, m->config.head_dim);
     if (m->k->host_memory) {
         p->weights = m->folder ? m->folder->bytes : 0;
-        p->buffers += PROGRAM + train->n_samples * (int64_t)sizeof(uint32_t);
+        p->fixed = PROGRAM + train->n_samples * (int64_t)sizeof(uint32_t);
     } else {
         p->weights = (int64_t)model_placed_bytes(m);
     }

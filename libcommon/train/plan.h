@@ -29,6 +29,7 @@ struct plan {
     bool recompute;
     int64_t weights;          /* bytes of the mapped files, or, where device memory is not the host's, of what is copied there */
     int64_t buffers;          /* bytes outside the arena: those of the operations and, in the host's memory, the program, packs, the order of samples */
+    int64_t fixed;            /* of these, what does not depend on the rows */
     int64_t peak;             /* arena + weights + buffers, in device memory */
 };
 
