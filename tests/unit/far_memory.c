@@ -5,6 +5,7 @@
 #include "kernels/view.h"
 #include "model/generate.h"
 #include "model/param.h"
+#include "model/weights_train.h"
 #include "tests/unit/tap.h"
 #include "tests/unit/tiny_train.h"
 #include "tests/unit/train_run.h"
@@ -18,6 +19,11 @@ static const char TIED[] = "{\"model_type\":\"qwen3\",\"hidden_size\":24,\"inter
 static const char UNTIED[] = "{\"model_type\":\"qwen2\",\"hidden_size\":32,\"intermediate_size\":36,\"num_hidden_layers\":1,\"num_attention_heads\":4,"
                              "\"num_key_value_heads\":2,\"vocab_size\":97,\"max_position_embeddings\":2048,\"rms_norm_eps\":1e-6,"
                              "\"tie_word_embeddings\":false}";
+
+/* An embedding of more elements than are converted at a time. */
+static const char LARGE[] = "{\"model_type\":\"qwen3\",\"hidden_size\":24,\"intermediate_size\":36,\"num_hidden_layers\":1,\"num_attention_heads\":4,"
+                            "\"num_key_value_heads\":2,\"head_dim\":8,\"vocab_size\":12000,\"max_position_embeddings\":2048,\"rms_norm_eps\":1e-6,"
+                            "\"tie_word_embeddings\":true}";
 
 static const struct kernels *near_table, *far_table;
 
@@ -81,7 +87,7 @@ static void test_training(const char *model, const struct lora_options *lo, cons
 static void test_state(void)
 {
     struct err e = ERR_INIT;
-    struct param *p[] = {param_new(mem_strdup("a.weight"), 2, 600, 10), param_new(mem_strdup("b.bias"), 1, 5, 1)};
+    struct param *p[] = {param_new(mem_strdup("a.weight"), 2, 600, 600), param_new(mem_strdup("b.bias"), 1, 5, 1)};
     struct optimizer o;
     struct arena a;
     const float bad = NAN, good = 1.5f;
@@ -94,21 +100,43 @@ static void test_state(void)
         tiny_die(&e);
     optimizer_layout(&o, &a);
     far_table->copy_in(p[0]->value + 77, &good, sizeof good);
+    far_table->copy_in(p[0]->value + 350000, &good, sizeof good); /* in a second piece */
     is_int(optimizer_state_save(&o, far_table, dir, &e), 0, "a state is saved");
     far_table->zero(a.base, a.used);
     is_int(optimizer_state_load(&o, far_table, dir, &e), 0, "and loaded");
-    float got = 0;
-    far_table->copy_out(&got, p[0]->value + 77, sizeof got);
-    ok(got == good, "as it was");
+    float got[3];
+    far_table->copy_out(&got[0], p[0]->value + 77, sizeof *got);
+    far_table->copy_out(&got[1], p[0]->value + 350000, sizeof *got);
+    far_table->copy_out(&got[2], p[0]->value + 350001, sizeof *got);
+    ok(got[0] == good && got[1] == good && got[2] == 0, "as it was");
     ok(!optimizer_find_bad_gradient(&o, far_table) && !optimizer_find_bad_value(&o, far_table), "all is finite");
     far_table->copy_in(p[1]->grad + 4, &bad, sizeof bad);
-    far_table->copy_in(p[0]->value + 5999, &bad, sizeof bad);
+    far_table->copy_in(p[0]->value + 359999, &bad, sizeof bad);
     is_str(optimizer_find_bad_gradient(&o, far_table), "b.bias", "a gradient that is none is found");
     is_str(optimizer_find_bad_value(&o, far_table), "a.weight", "and a weight");
     free(dir);
     optimizer_release(&o);
     arena_release(&a);
     param_free(p[0]), param_free(p[1]);
+}
+
+static int refuse_second(void *arg, const void *host, size_t n)
+{
+    int *pieces = arg;
+    (void)host;
+    return ++*pieces == 2 ? 5 : n == KERNELS_PIECE ? 0 : 6;
+}
+
+/* What is read in pieces ends where it is no longer wanted. */
+static void test_pieces(void)
+{
+    struct err e = ERR_INIT;
+    size_t bytes = 3 * KERNELS_PIECE;
+    int pieces = 0;
+    void *p = far_table->alloc(bytes, &e);
+    is_int(kernels_each(far_table, p, bytes, refuse_second, &pieces), 5, "what the sink returns");
+    is_int(pieces, 2, "and no further piece");
+    far_table->free(p, bytes);
 }
 
 static struct model *open_there(const char *dir, const struct kernels *k)
@@ -118,6 +146,49 @@ static struct model *open_there(const char *dir, const struct kernels *k)
     if (!m)
         tiny_die(&e);
     return m;
+}
+
+/* Masters of the weights of a folder, then of weights that are drawn. */
+static void masters_of(const char *dir, const struct kernels *k, float *values[2], int64_t *count)
+{
+    struct err e = ERR_INIT;
+    struct model *m = open_there(dir, k);
+    struct weights_train *w = weights_train_select(m, dir, NULL, &e);
+    struct optimizer o;
+    struct arena a;
+    if (!w)
+        tiny_die(&e);
+    optimizer_init(&o, m->params, m->n_params);
+    arena_init(&a);
+    optimizer_layout(&o, &a);
+    if (arena_commit(&a, k->alloc, k->free, &e))
+        tiny_die(&e);
+    optimizer_layout(&o, &a);
+    *count = o.offset[o.n];
+    for (int i = 0; i < 2; i++) {
+        if (i == 0)
+            weights_train_start(w);
+        else
+            weights_train_draw(w, 5);
+        values[i] = mem_array(NULL, (size_t)*count, sizeof *values[i]);
+        k->copy_out(values[i], o.value, (size_t)*count * sizeof *values[i]);
+    }
+    optimizer_release(&o);
+    arena_release(&a);
+    weights_train_detach(w);
+    model_close(m);
+}
+
+static void test_masters(const char *dir)
+{
+    float *a[2], *b[2];
+    int64_t n, same;
+    masters_of(dir, near_table, a, &n);
+    masters_of(dir, far_table, b, &same);
+    for (int i = 0; i < 2; i++) {
+        ok(n == same && !memcmp(a[i], b[i], (size_t)n * sizeof *a[i]), "masters of large tensors, %s", i == 0 ? "as they are stored" : "drawn");
+        free(a[i]), free(b[i]);
+    }
 }
 
 static int keep_token(void *arg, size_t request, int32_t id)
@@ -223,6 +294,10 @@ int main(void)
     test_training("tests/golden/quantized/bnb-nf4", &plain, "adamw", "LoRA over NF4");
     test_training("tests/golden/quantized/gptq-4-g32", &aware, "adamw", "LoRA over GPTQ, aware of the merge");
     test_state();
+    test_pieces();
+    dir = tiny_model_write(LARGE, NULL);
+    test_masters(dir);
+    free(dir);
     for (size_t i = 0; i < sizeof QUANTIZED / sizeof *QUANTIZED; i++)
         test_quantized(QUANTIZED[i]);
     return tap_end();

@@ -42,7 +42,7 @@ static bool is_nearest(const struct tiny_quantized *t, float want, float got, in
     for (unsigned c = 0; c < 1u << q.bits; c++) {
         float v;
         put(&q, codes, o, i, c);
-        k.dequantize(&v, DTYPE_F32, 1, &q, o, 1, i, 1);
+        spec.dequantize(&v, DTYPE_F32, 1, &q, o, 1, i, 1);
         least = (q.kind == QUANTIZED_INT8 && c == 128) || error_of(v, want) > least ? least : error_of(v, want); /* -128 is never written */
     }
     free(codes);
@@ -74,7 +74,7 @@ static void check_kept(const struct tiny_quantized *t, const float *want, const 
             for (unsigned c = 0; c < 1u << one.q.bits; c++) {
                 float v;
                 put(&one.q, one.codes, o, i, c);
-                k.dequantize(&v, DTYPE_F32, 1, &one.q, o, 1, i, 1);
+                spec.dequantize(&v, DTYPE_F32, 1, &one.q, o, 1, i, 1);
                 least = fmin(least, error_of(v, want[o * IN + i]));
             }
             kept += least * least;
@@ -128,6 +128,9 @@ static void check(const struct tiny_layout *l)
     ok(nearest, "%s: no other code is nearer", l->name);
     check_kept(&t, w, got, l->name);
     ok(block_margins_kept(got, OUT * IN) && block_margins_kept(again, OUT * IN), "%s: nothing beside is written", l->name);
+    memcpy(again, w, OUT * IN * sizeof *w);
+    spec.requantize(again, &t.q, NULL, NULL);
+    ok(!memcmp(got, again, OUT * IN * sizeof *got), "%s: the values of the specification", l->name);
     k.requantize(w, &t.q, t.codes, t.scales);
     ok(!memcmp(t.codes, codes, t.codes_size), "%s: in place", l->name);
     block_free(w), block_free(noise), block_free(got), block_free(again);
@@ -155,13 +158,43 @@ static void check_short(enum quantized_kind kind, int beyond)
     tiny_quantized_release(&t);
 }
 
+/* Values between two levels belong to the lower one, those near nothing to the code of 0, and a block of subnormal numbers to zero. */
+static void check_bounds(enum quantized_kind kind)
+{
+    const struct tiny_layout l = {"", kind, 4, 64, DTYPE_F32, DTYPE_F32, 0, false};
+    struct tiny_quantized t;
+    float *w = block_new(2 * 64, 7), bound[15], got[2 * 64];
+    uint8_t code[16], codes[64], want[64];
+    quantize_steps(kind, code, bound);
+    for (int j = 0; j < 64; j++) {
+        w[j] = j < 15 ? bound[j] : j < 30 ? nextafterf(bound[j - 15], 2) : j < 45 ? nextafterf(bound[j - 30], -2) : j == 45 ? 1 : (j - 55) * 1e-30f;
+        w[64 + j] = (j - 32) * 1e-42f;
+    }
+    tiny_quantize(&t, &k, w, 2, 64, &l);
+    memcpy(got, w, sizeof got);
+    k.requantize(got, &t.q, codes, NULL);
+    memcpy(got, w, sizeof got);
+    spec.requantize(got, &t.q, want, NULL);
+    bool good = !memcmp(codes, want, sizeof codes);
+    const float *values = kind == QUANTIZED_NF4 ? QUANTIZED_NF4_VALUES : QUANTIZED_FP4_VALUES;
+    for (int j = 0; j < 15; j++) /* the bounds themselves, and what is next above them */
+        good = good && got[j] == values[code[j]] && got[15 + j] == values[code[j + 1]];
+    ok(good, "values on the bounds");
+    block_free(w);
+    tiny_quantized_release(&t);
+}
+
 int main(void)
 {
     levels_open();
     cpu_fill(&k, cpu_detect());
+    if (getenv("FINETOOLS_TEST_DEVICE"))
+        k = levels[0].k;
     for (int i = 0; i < TINY_LAYOUT_COUNT; i++)
         check(&TINY_LAYOUTS[i]);
     check_short(QUANTIZED_NF4, 7);
     check_short(QUANTIZED_FP4, 0);
+    check_bounds(QUANTIZED_NF4);
+    check_bounds(QUANTIZED_FP4);
     return tap_end();
 }

@@ -245,14 +245,44 @@ static void test_tables(const struct level *l)
     ok(bad == 0, "embedding %s: equal to the specification, and its gradient", l->name);
 }
 
-static void test_gather(void)
+/* Rows in an order of their own, there and back. */
+static bool moves_rows(const struct level *l, int64_t n, int64_t c)
 {
-    float x[] = {0, 1, 2, 3, 4, 5}, out[4] = {0}, in[] = {-1, -2, -3, -4};
-    int32_t rows[] = {2, 0};
-    spec.gather_rows(out, x, rows, 2, 2);
-    ok(out[0] == 4 && out[1] == 5 && out[2] == 0 && out[3] == 1, "gather_rows");
-    spec.scatter_rows(x, in, rows, 2, 2);
-    ok(x[0] == -3 && x[1] == -4 && x[2] == 2 && x[3] == 3 && x[4] == -1 && x[5] == -2, "scatter_rows");
+    float *x = block_new(n * c, 1), *out = block_new(n * c, 2), *back = block_new(n * c, 3);
+    int32_t *rows = mem_array(NULL, (size_t)n + 1, sizeof *rows);
+    bool good = true;
+    for (int64_t i = 0; i < n; i++)
+        rows[i] = (int32_t)(n - 1 - i);
+    l->k.gather_rows(out, x, rows, n, c);
+    l->k.scatter_rows(back, out, rows, n, c);
+    for (int64_t i = 0; i < n * c; i++)
+        good = good && out[i] == x[(n - 1 - i / c) * c + i % c] && back[i] == x[i];
+    good = good && block_margins_kept(out, n * c) && block_margins_kept(back, n * c);
+    block_free(x), block_free(out), block_free(back), free(rows);
+    return good;
+}
+
+static bool scales_rows(const struct level *l, int64_t n, int64_t c)
+{
+    float *x = block_new(n * c, 1), *s = block_new(n, 2), *was = block_copy(x, n * c);
+    bool good = true;
+    l->k.scale_rows(x, s, n, c);
+    for (int64_t i = 0; i < n * c; i++)
+        good = good && x[i] == was[i] * s[i / c];
+    good = good && block_margins_kept(x, n * c);
+    block_free(x), block_free(s), block_free(was);
+    return good;
+}
+
+static void test_moves(const struct level *l)
+{
+    int bad = 0, bad_scale = 0;
+    for (int i = 0; i < N_WIDTHS; i++)
+        for (int64_t n = 0; n < 20; n = n * 4 + 1)
+            bad += !moves_rows(l, n, widths[i]), bad_scale += !scales_rows(l, n, widths[i]);
+    bad_scale += !scales_rows(l, 12, 3); /* fours of elements in two rows */
+    ok(bad == 0, "gather_rows, scatter_rows %s", l->name);
+    ok(bad_scale == 0, "scale_rows %s", l->name);
 }
 
 /* --- elements --- */
@@ -433,11 +463,28 @@ static void test_stats(const struct level *l)
     ok(bad == 0, "row_stats %s", l->name);
 }
 
-static void test_scale_rows(void)
+/* Scores of -infinity count as nothing, wherever they stand; those of infinity and NaN make the loss no number. */
+static bool losses_of_extremes(const struct level *l, int64_t v)
 {
-    float x[] = {1, 2, 3, 4, 5, 6}, s[] = {-2, 0.5f};
-    spec.scale_rows(x, s, 2, 3);
-    ok(x[0] == -2 && x[1] == -4 && x[2] == -6 && x[3] == 2 && x[4] == 2.5f && x[5] == 3, "scale_rows");
+    float *z = block_new(5 * v, 1), *was = block_copy(z, 5 * v), loss[5];
+    int32_t targets[5] = {(int32_t)v - 1, (int32_t)v - 1, 0, (int32_t)v - 1, (int32_t)v - 1};
+    bool good = true;
+    for (int64_t i = 0; i < 3; i++)
+        for (int64_t j = 0; j < (i == 0 ? v / 2 : v - 1); j++) /* the first half; all but the last; the target of the third is one of them */
+            z[i * v + j] = was[i * v + j] = -INFINITY;
+    z[3 * v + v / 2] = INFINITY, z[4 * v + v / 3] = NAN;
+    l->k.cross_entropy(loss, z, targets, 1, 5, v);
+    for (int64_t i = 0; i < 2; i++) {
+        double sum = 0;
+        for (int64_t j = 0; j < v; j++)
+            sum += exp(was[i * v + j]);
+        good = good && fabs(loss[i] - (log(sum) - was[i * v + v - 1])) < 1e-6;
+        for (int64_t j = 0; j < v; j++)
+            good = good && fabs(z[i * v + j] - (exp(was[i * v + j]) / sum - (j == v - 1))) < 1e-6;
+    }
+    good = good && loss[2] == INFINITY && isnan(loss[3]) && isnan(loss[4]) && isnan(z[3 * v]) && isnan(z[4 * v]) && block_margins_kept(z, 5 * v);
+    block_free(z), block_free(was);
+    return good;
 }
 
 static void test_loss(const struct level *l)
@@ -448,6 +495,7 @@ static void test_loss(const struct level *l)
             bad += !loss_agrees(l, 13, widths[i], grad ? 0.125f : 0);
     bad += !loss_agrees(l, 2, 50001, 1) + !loss_agrees(l, 0, 5, 1);
     ok(bad == 0, "cross_entropy %s: loss and gradient", l->name);
+    ok(losses_of_extremes(l, 7) && losses_of_extremes(l, 5000), "cross_entropy %s: scores that are no finite numbers", l->name);
 }
 
 /* --- threads --- */
@@ -487,13 +535,12 @@ int main(void)
     test_norm_formula();
     test_swiglu_formula();
     test_adamw_vectors();
-    test_gather();
-    test_scale_rows();
     for (int i = 0; i < n_levels; i++) {
         const struct level *l = &levels[i];
         test_norm(l);
         test_rope(l);
         test_tables(l);
+        test_moves(l);
         test_elements(l);
         test_loss(l);
         test_stats(l);
