@@ -122,12 +122,26 @@ struct attention {
     float *dq;                       /* (N, H, D), q_stride */
 };
 
+/* The length of a vector, and the factor that brings it to at most some length: torch's clip_grad_norm_. */
+struct clip {
+    double norm;  /* no finite number when an element is none */
+    float factor; /* min(1, most / (norm + 1e-6)); 1 without a `most`; NaN when the norm is no finite number */
+};
+
 /* torch.optim.AdamW: decay first, p *= 1 - lr*wd; eps after bias correction. The scalars are double because torch computes
  * 1 - beta and the bias corrections in double before they meet an f32. */
 struct adamw {
-    double lr, beta1, beta2, eps, weight_decay;
+    double lr, beta1, beta2, eps;
     int64_t step;                              /* from 1 */
-    float grad_scale;                          /* every gradient is multiplied by this first (clipping) */
+    const struct clip *clip;                   /* device: every gradient is multiplied by its factor first, and when that is NaN nothing is changed; NULL: 1 */
+};
+
+/* One tensor and its moments. */
+struct adamw_tensor {
+    float *p, *m, *v;
+    const float *grad;                         /* (count) each */
+    int64_t count;
+    double weight_decay;
 };
 
 /* One tensor whose moments are kept in 8 bits: codes of base/dynamic_map.h (m with a sign, v without), times the largest magnitude of
@@ -176,8 +190,8 @@ struct kernels {
 
     /* Makes the calls of operations in body(arg) follow one another at least cost, for what is as short as the pass of one token. Either
      * runs it once, or on several threads, which then all have to make the same calls with the same arguments: the body computes
-     * nothing but arguments, from what neither it nor an operation writes. It calls matmul, bias_add, rmsnorm, rope, attention,
-     * swiglu, add, gather_rows and scatter_rows. */
+     * nothing but arguments, from what neither it nor an operation writes. It calls matmul, bias_add, rmsnorm, add_rmsnorm, rope,
+     * attention, swiglu, add, gather_rows and scatter_rows. */
     void (*team)(void (*body)(void *arg), void *arg);
 
     /* `count` products, none of which reads what another writes; short ones run side by side. */
@@ -211,6 +225,8 @@ struct kernels {
      * x and y may have row strides (q/k norms over D inside a wider row): rows are `c` wide. */
     void (*rmsnorm)(float *y, int64_t y_stride, float *rstd, const float *x, int64_t x_stride, const float *w,
                     bool plus_one, float eps, int64_t n, int64_t c);
+    /* x (N, C) += more, and y the rmsnorm of the sum: the bits of `add` and `rmsnorm` after one another. */
+    void (*add_rmsnorm)(float *y, float *rstd, float *x, const float *more, const float *w, bool plus_one, float eps, int64_t n, int64_t c);
     /* dx = (or += when add) ...; dw NULL: weight frozen. */
     void (*rmsnorm_backward)(float *dx, int64_t dx_stride, bool add, const struct row_sum *dw, const float *dy, int64_t dy_stride,
                              const float *x, int64_t x_stride, const float *w, bool plus_one, const float *rstd,
@@ -253,9 +269,11 @@ struct kernels {
 
     /* sum of squares in double, fixed order (blocks of 4096, summed in order) */
     double (*sum_squares)(const float *x, int64_t count);
-    void (*adamw)(float *p, float *m, float *v, const float *grad, int64_t count, const struct adamw *o);
+    /* to (device), from that sum; most 0: none. Unlike sum_squares it does not make the host wait. */
+    void (*clip)(struct clip *to, const float *x, int64_t count, double most);
+    void (*adamw)(const struct adamw_tensor *list, int n, const struct adamw *o);
     /* bitsandbytes' AdamW: decay first; the step is made with the moments as they are before they become codes again, through the bins of
-     * base/dynamic_map.h. o->weight_decay is not used. */
+     * base/dynamic_map.h. */
     void (*adamw_8bit)(const struct adamw_8bit *list, int n, const struct adamw *o);
 
     /* rows gathered: out (n, c) = x[rows[i]]; scattered back: x[rows[i]] = in[i] */

@@ -171,6 +171,13 @@ static void rmsnorm(float *y, int64_t y_stride, float *rstd, const float *x, int
     count(NORM, began, 4.0 * (double)(n * c), floats(n * c, 2));
 }
 
+static void add_rmsnorm(float *y, float *rstd, float *x, const float *more, const float *w, bool plus_one, float eps, int64_t n, int64_t c)
+{
+    double began = now();
+    p.of.add_rmsnorm(y, rstd, x, more, w, plus_one, eps, n, c);
+    count(NORM, began, 5.0 * (double)(n * c), floats(n * c, 4));
+}
+
 static void rmsnorm_backward(float *dx, int64_t dx_stride, bool add, const struct row_sum *dw, const float *dy, int64_t dy_stride, const float *x,
                              int64_t x_stride, const float *w, bool plus_one, const float *rstd, int64_t n, int64_t c)
 {
@@ -265,11 +272,21 @@ static double sum_squares(const float *x, int64_t n)
     return sum;
 }
 
-static void adamw(float *value, float *m, float *v, const float *grad, int64_t n, const struct adamw *o)
+static void clip(struct clip *to, const float *x, int64_t n, double most)
 {
     double began = now();
-    p.of.adamw(value, m, v, grad, n, o);
-    count(ADAMW, began, 12.0 * (double)n, floats(n, 7));
+    p.of.clip(to, x, n, most);
+    count(GRADIENT_NORM, began, 2.0 * (double)n, floats(n, 1));
+}
+
+static void adamw(const struct adamw_tensor *list, int n, const struct adamw *o)
+{
+    double began = now();
+    int64_t elements = 0;
+    for (int i = 0; i < n; i++)
+        elements += list[i].count;
+    p.of.adamw(list, n, o);
+    count(ADAMW, began, 12.0 * (double)elements, floats(elements, 7));
 }
 
 static void adamw_8bit(const struct adamw_8bit *list, int n, const struct adamw *o)
@@ -331,6 +348,7 @@ const struct kernels *kernels_profile(const struct kernels *k)
     p.table.bias_backward = bias_backward;
     p.table.bias_add = bias_add;
     p.table.rmsnorm = rmsnorm;
+    p.table.add_rmsnorm = add_rmsnorm;
     p.table.rmsnorm_backward = rmsnorm_backward;
     p.table.rope = rope;
     p.table.swiglu = swiglu;
@@ -344,6 +362,7 @@ const struct kernels *kernels_profile(const struct kernels *k)
     p.table.scale_rows = scale_rows;
     p.table.dropout = dropout;
     p.table.sum_squares = sum_squares;
+    p.table.clip = clip;
     p.table.adamw = adamw;
     p.table.adamw_8bit = adamw_8bit;
     p.table.gather_rows = gather_rows;

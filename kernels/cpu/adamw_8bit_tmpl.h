@@ -70,19 +70,24 @@ VEC void state_block(const struct adamw_8bit *t, int64_t block, const struct ste
 
 static void ISA(adamw_8bit)(const struct adamw_8bit *list, int n, const struct adamw *o)
 {
+    float gain = o->clip ? o->clip->factor : 1;
     const struct step_factors f = {v_set((float)o->beta1), v_set((float)(1 - o->beta1)), v_set((float)o->beta2), v_set((float)(1 - o->beta2)),
                                    v_set((float)sqrt(1 - pow(o->beta2, (double)o->step))), v_set((float)o->eps),
-                                   v_set((float)(-o->lr / (1 - pow(o->beta1, (double)o->step)))), v_set(o->grad_scale)};
-#pragma omp parallel
-    for (int i = 0; i < n; i++) {
-        const struct adamw_8bit *t = &list[i];
-        int64_t blocks = adamw_8bit_blocks(t->count);
-        vf decay = v_set((float)(1 - o->lr * t->weight_decay));
-#pragma omp for nowait
-        for (int64_t b = 0; b < blocks; b += STATE_BLOCKS)
-            for (int64_t k = b; k < min_i64(b + STATE_BLOCKS, blocks); k++)
-                state_block(t, k, &f, decay);
+                                   v_set((float)(-o->lr / (1 - pow(o->beta1, (double)o->step)))), v_set(gain)};
+    if (isnan(gain))
+        return;
+    int64_t *first = mem_array(NULL, (size_t)n + 1, sizeof *first);
+    first[0] = 0;
+    for (int i = 0; i < n; i++)
+        first[i + 1] = first[i] + (adamw_8bit_blocks(list[i].count) + STATE_BLOCKS - 1) / STATE_BLOCKS;
+#pragma omp parallel for if (first[n] > 1)
+    for (int64_t at = 0; at < first[n]; at++) {
+        int i = list_find(first, n, at);
+        int64_t b = (at - first[i]) * STATE_BLOCKS, end = min_i64(b + STATE_BLOCKS, adamw_8bit_blocks(list[i].count));
+        for (; b < end; b++)
+            state_block(&list[i], b, &f, v_set((float)(1 - o->lr * list[i].weight_decay)));
     }
+    free(first);
 }
 
 #endif

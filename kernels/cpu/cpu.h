@@ -23,6 +23,7 @@ void ref_fill_attention(struct kernels *k);
 void ref_fill_rows(struct kernels *k);
 void ref_fill_loss(struct kernels *k);
 void ref_fill_update(struct kernels *k);
+struct clip clip_of(double squares, double most);
 void ref_fill_adamw_8bit(struct kernels *k);
 
 /* One file per instruction set (level_*.c): the templates in its vectors. level_wide.c is for tests alone. */

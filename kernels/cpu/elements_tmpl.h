@@ -12,6 +12,20 @@
 
 VEC int64_t chunks(int64_t count) { return (count + CHUNK - 1) / CHUNK; }
 
+/* Of a list whose item k has the tasks first[k] .. first[k + 1] - 1: the item of task `at`. */
+VEC int list_find(const int64_t *first, int n, int64_t at)
+{
+    int low = 0, high = n - 1;
+    while (low < high) {
+        int middle = (low + high + 1) / 2;
+        if (first[middle] <= at)
+            low = middle;
+        else
+            high = middle - 1;
+    }
+    return low;
+}
+
 static void ISA(swiglu)(float *y, const float *gate, const float *up, int64_t count)
 {
     TEAM_SHARE(b, chunks(count), count > FEW_CHUNKS * CHUNK, {
@@ -98,23 +112,42 @@ static void ISA(dropout)(float *y, const float *x, float p, uint64_t seed, uint6
         dropout_chunk(y, x, p, &r, (uint64_t)(row0 * c + b), b, min_i64(b + CHUNK, n * c));
 }
 
-/* The order of ref_update.c, a vector at a time. */
-static void ISA(adamw)(float *p, float *m, float *v, const float *grad, int64_t count, const struct adamw *o)
+struct adamw_factors {
+    vf b1, b2, c2, eps, step, root, gain;
+};
+
+VEC void adamw_chunk(const struct adamw_tensor *t, int64_t b, const struct adamw_factors *f, vf decay)
 {
-    vf decay = v_set((float)(1 - o->lr * o->weight_decay)), b1 = v_set((float)(1 - o->beta1)), b2 = v_set((float)o->beta2);
-    vf c2 = v_set((float)(1 - o->beta2)), eps = v_set((float)o->eps), gain = v_set(o->grad_scale);
-    vf step = v_set((float)(o->lr / (1 - pow(o->beta1, (double)o->step)))), root = v_set((float)sqrt(1 - pow(o->beta2, (double)o->step)));
-#pragma omp parallel for if (count > FEW_CHUNKS * CHUNK)
-    EACH_CHUNK(b, count)
-        EACH_VECTOR(i, n, b, count) {
-            vf g = v_mul(v_load_n(grad + i, (int)n), gain), old = v_load_n(m + i, (int)n);
-            vf mean = v_add(old, v_mul(b1, v_sub(g, old)));
-            vf square = v_add(v_mul(b2, v_load_n(v + i, (int)n)), v_mul(c2, v_mul(g, g)));
-            vf move = v_div(mean, v_add(v_div(v_sqrt(square), root), eps));
-            v_store_n(m + i, mean, (int)n);
-            v_store_n(v + i, square, (int)n);
-            v_store_n(p + i, v_sub(v_mul(v_load_n(p + i, (int)n), decay), v_mul(step, move)), (int)n);
-        }
+    EACH_VECTOR(i, n, b, t->count) {
+        vf g = v_mul(v_load_n(t->grad + i, (int)n), f->gain), old = v_load_n(t->m + i, (int)n);
+        vf mean = v_add(old, v_mul(f->b1, v_sub(g, old)));
+        vf square = v_add(v_mul(f->b2, v_load_n(t->v + i, (int)n)), v_mul(f->c2, v_mul(g, g)));
+        vf move = v_div(mean, v_add(v_div(v_sqrt(square), f->root), f->eps));
+        v_store_n(t->m + i, mean, (int)n);
+        v_store_n(t->v + i, square, (int)n);
+        v_store_n(t->p + i, v_sub(v_mul(v_load_n(t->p + i, (int)n), decay), v_mul(f->step, move)), (int)n);
+    }
+}
+
+/* The order of ref_update.c, a vector at a time. */
+static void ISA(adamw)(const struct adamw_tensor *list, int n, const struct adamw *o)
+{
+    float gain = o->clip ? o->clip->factor : 1;
+    const struct adamw_factors f = {v_set((float)(1 - o->beta1)), v_set((float)o->beta2), v_set((float)(1 - o->beta2)), v_set((float)o->eps),
+                                    v_set((float)(o->lr / (1 - pow(o->beta1, (double)o->step)))), v_set((float)sqrt(1 - pow(o->beta2, (double)o->step))),
+                                    v_set(gain)};
+    if (isnan(gain))
+        return;
+    int64_t *first = mem_array(NULL, (size_t)n + 1, sizeof *first);
+    first[0] = 0;
+    for (int k = 0; k < n; k++)
+        first[k + 1] = first[k] + chunks(list[k].count);
+#pragma omp parallel for if (first[n] > FEW_CHUNKS)
+    for (int64_t at = 0; at < first[n]; at++) {
+        int k = list_find(first, n, at);
+        adamw_chunk(&list[k], (at - first[k]) * CHUNK, &f, v_set((float)(1 - o->lr * list[k].weight_decay)));
+    }
+    free(first);
 }
 
 #endif

@@ -81,6 +81,7 @@ void ISA(cpu_fill)(struct kernels *k)
     k->bias_add = ISA(bias_add);
     k->bias_backward = ISA(bias_backward);
     k->rmsnorm = ISA(rmsnorm);
+    k->add_rmsnorm = ISA(add_rmsnorm);
     k->rmsnorm_backward = ISA(rmsnorm_backward);
     k->rope = ISA(rope);
     k->embedding = ISA(embedding);
@@ -95,4 +96,5 @@ void ISA(cpu_fill)(struct kernels *k)
     k->cross_entropy = ISA(cross_entropy);
     k->row_stats = ISA(row_stats);
     k->sum_squares = ISA(sum_squares);
+    k->clip = ISA(clip);
 }

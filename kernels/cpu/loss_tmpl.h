@@ -142,4 +142,9 @@ static double ISA(sum_squares)(const float *x, int64_t count)
     return total;
 }
 
+static void ISA(clip)(struct clip *to, const float *x, int64_t count, double most)
+{
+    *to = clip_of(ISA(sum_squares)(x, count), most);
+}
+
 #endif

@@ -39,11 +39,12 @@ static void update_block(const struct adamw_8bit *t, int64_t block, const struct
 
 static void adamw_8bit_ref(const struct adamw_8bit *list, int n, const struct adamw *o)
 {
-    for (int i = 0; i < n; i++) {
+    float gain = o->clip ? o->clip->factor : 1;
+    for (int i = 0; i < n && !isnan(gain); i++) {
         const struct adamw_8bit *t = &list[i];
         struct factors f = {(float)(1 - o->lr * t->weight_decay), (float)o->beta1, (float)(1 - o->beta1), (float)o->beta2, (float)(1 - o->beta2),
                             (float)sqrt(1 - pow(o->beta2, (double)o->step)), (float)o->eps,
-                            (float)(-o->lr / (1 - pow(o->beta1, (double)o->step))), o->grad_scale};
+                            (float)(-o->lr / (1 - pow(o->beta1, (double)o->step))), gain};
 #pragma omp parallel for
         for (int64_t b = 0; b < adamw_8bit_blocks(t->count); b++)
             update_block(t, b, &f);

@@ -134,6 +134,12 @@ static void add_ref(float *x, const float *y, int64_t count)
         x[i] += y[i];
 }
 
+static void add_rmsnorm_ref(float *y, float *rstd, float *x, const float *more, const float *w, bool plus_one, float eps, int64_t n, int64_t c)
+{
+    add_ref(x, more, n * c);
+    rmsnorm_ref(y, c, rstd, x, c, w, plus_one, eps, n, c);
+}
+
 static void scale_ref(float *x, float s, int64_t count)
 {
 #pragma omp parallel for
@@ -173,6 +179,7 @@ void ref_fill_rows(struct kernels *k)
     k->bias_add = bias_add_ref;
     k->bias_backward = bias_backward_ref;
     k->rmsnorm = rmsnorm_ref;
+    k->add_rmsnorm = add_rmsnorm_ref;
     k->rmsnorm_backward = rmsnorm_backward_ref;
     k->rope = rope_ref;
     k->swiglu = swiglu_ref;

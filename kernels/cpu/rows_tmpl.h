@@ -49,18 +49,37 @@ VEC float row_dot(const float *a, const float *b, const float *w, vf plus, int64
     return v_sum(v_add(sum[0], sum[1]));
 }
 
+/* Returns the reciprocal of the row's root mean square. */
+VEC float norm_row(float *y, const float *x, const float *w, vf plus, float eps, int64_t c)
+{
+    float r = 1 / sqrtf(row_dot(x, x, NULL, plus, c) / (float)c + eps);
+    for (int64_t j = 0; j < c; j += VL) {
+        int lanes = lanes_left(c, j);
+        v_store_n(y + j, v_mul(v_mul(v_load_n(x + j, lanes), v_set(r)), v_add(v_load_n(w + j, lanes), plus)), lanes);
+    }
+    return r;
+}
+
 static void ISA(rmsnorm)(float *y, int64_t y_stride, float *rstd, const float *x, int64_t x_stride, const float *w,
                          bool plus_one, float eps, int64_t n, int64_t c)
 {
     vf plus = v_set(plus_one ? 1 : 0);
     TEAM_SHARE(i, n, n * c > FEW_ELEMENTS, {
-        const float *xi = x + i * x_stride;
-        float r = 1 / sqrtf(row_dot(xi, xi, NULL, plus, c) / (float)c + eps);
-        for (int64_t j = 0; j < c; j += VL) {
-            int lanes = lanes_left(c, j);
-            vf scaled = v_mul(v_load_n(xi + j, lanes), v_set(r));
-            v_store_n(y + i * y_stride + j, v_mul(scaled, v_add(v_load_n(w + j, lanes), plus)), lanes);
+        float r = norm_row(y + i * y_stride, x + i * x_stride, w, plus, eps, c);
+        if (rstd)
+            rstd[i] = r;
+    });
+}
+
+static void ISA(add_rmsnorm)(float *y, float *rstd, float *x, const float *more, const float *w, bool plus_one, float eps, int64_t n, int64_t c)
+{
+    vf plus = v_set(plus_one ? 1 : 0);
+    TEAM_SHARE(i, n, n * c > FEW_ELEMENTS, {
+        for (int64_t j = i * c, end = j + c; j < end; j += VL) {
+            int lanes = lanes_left(end, j);
+            v_store_n(x + j, v_add(v_load_n(x + j, lanes), v_load_n(more + j, lanes)), lanes);
         }
+        float r = norm_row(y + i * c, x + i * c, w, plus, eps, c);
         if (rstd)
             rstd[i] = r;
     });

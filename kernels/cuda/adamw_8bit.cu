@@ -1,17 +1,16 @@
 /* AdamW with moments of 8 bits, in the order of operations of cpu/ref_adamw_8bit.c (Dettmers et al., "8-bit optimizers via block-wise
  * quantization", ICLR 2022): the same bits as there. One launch for all tensors; a block of threads has a block of elements. */
-#include "kernels/cuda/table.h"
+#include "kernels/cuda/update.h"
 
 #include <math.h>
 #include <stdlib.h>
 
 extern "C" {
+#include "base/mem.h"
 #include "kernels/cpu/state_codes.h"
 }
-#include "kernels/cuda/launch.h"
 
 #define THREADS ADAMW_8BIT_BLOCK
-#define AT_ONCE 4096 /* tensors of a launch */
 
 struct tensor {
     float *p;
@@ -23,7 +22,7 @@ struct tensor {
 };
 
 struct factors {
-    float b1, c1, b2, c2, root, eps, step, gain;
+    float b1, c1, b2, c2, root, eps, step;
 };
 
 static __device__ __forceinline__ float block_largest(float x, float *parts)
@@ -54,23 +53,19 @@ static __device__ __forceinline__ void encode(uint8_t *code, float *largest, flo
         *largest = top;
 }
 
-static __global__ void __launch_bounds__(THREADS) adamw_8bit_kernel(const struct tensor *list, int n, const struct state_tables *tables, struct factors f)
+static __global__ void __launch_bounds__(THREADS) adamw_8bit_kernel(const struct tensor *list, int n, const struct state_tables *tables, struct factors f,
+                                                                    const struct clip *clip)
 {
     __shared__ float parts[THREADS / 32];
-    int low = 0, high = n - 1; /* the last tensor that begins at or before this block */
-    while (low < high) {
-        int middle = (low + high + 1) / 2;
-        if (list[middle].first_block <= (int64_t)blockIdx.x)
-            low = middle;
-        else
-            high = middle - 1;
-    }
-    struct tensor t = list[low];
+    struct tensor t = tensor_of_block(list, n);
+    float gain = clip_factor(clip);
+    if (isnan(gain))
+        return;
     int64_t block = blockIdx.x - t.first_block, i = block * THREADS + threadIdx.x;
     bool mine = i < t.count;
     float m = 0, v = 0;
     if (mine) {
-        float g = t.grad[i] * f.gain;
+        float g = t.grad[i] * gain;
         m = fmaf(g, f.c1, tables->m.map[t.m[i]] * t.m_max[block] * f.b1);
         v = fmaf(f.c2 * g, g, tables->v.map[t.v[i]] * t.v_max[block] * f.b2);
         t.p[i] = t.p[i] * t.decay + f.step * m / (sqrtf(v) / f.root + f.eps);
@@ -92,13 +87,9 @@ static const struct state_tables *tables_there(void)
 static void launch(const struct adamw_8bit *list, int n, const struct adamw *o)
 {
     struct factors f = {(float)o->beta1, (float)(1 - o->beta1), (float)o->beta2, (float)(1 - o->beta2), (float)sqrt(1 - pow(o->beta2, (double)o->step)),
-                        (float)o->eps, (float)(-o->lr / (1 - pow(o->beta1, (double)o->step))), o->grad_scale};
-    struct tensor *t = (struct tensor *)malloc((size_t)n * sizeof *t);
+                        (float)o->eps, (float)(-o->lr / (1 - pow(o->beta1, (double)o->step)))};
+    struct tensor *t = (struct tensor *)mem_array(NULL, (size_t)n, sizeof *t);
     int64_t blocks = 0;
-    if (!t) {
-        cuda_failed("cannot get memory for a list of %d tensors", n);
-        return;
-    }
     for (int i = 0; i < n; i++) {
         t[i] = {list[i].p, list[i].grad, list[i].m, list[i].v, list[i].m_max, list[i].v_max, list[i].count, blocks, (float)(1 - o->lr * list[i].weight_decay)};
         blocks += adamw_8bit_blocks(list[i].count);
@@ -107,13 +98,13 @@ static void launch(const struct adamw_8bit *list, int n, const struct adamw *o)
     const struct state_tables *tables = tables_there();
     free(t);
     if (there && tables && blocks)
-        LAUNCH(adamw_8bit_kernel, (unsigned)blocks, THREADS, 0, there, n, tables, f);
+        LAUNCH(adamw_8bit_kernel, (unsigned)blocks, THREADS, 0, there, n, tables, f, o->clip);
 }
 
 static void adamw_8bit(const struct adamw_8bit *list, int n, const struct adamw *o)
 {
-    for (int i = 0; i < n; i += AT_ONCE)
-        launch(list + i, n - i < AT_ONCE ? n - i : AT_ONCE, o);
+    for (int i = 0; i < n; i += TENSORS_AT_ONCE)
+        launch(list + i, n - i < TENSORS_AT_ONCE ? n - i : TENSORS_AT_ONCE, o);
 }
 
 void cuda_fill_adamw_8bit(struct kernels *k)

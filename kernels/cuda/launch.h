@@ -65,8 +65,8 @@ static inline unsigned grid_for(int64_t n, int threads)
     return (unsigned)(blocks < most ? blocks : most);
 }
 
-/* Sums in a fixed order: halves of the warp onto one another, then warps in order. */
-static __device__ __forceinline__ float warp_sum(float v)
+/* Sums, of floats or doubles, in a fixed order: halves of the warp onto one another, then warps in order. */
+template <typename T> static __device__ __forceinline__ T warp_sum(T v)
 {
     for (int by = 16; by > 0; by /= 2)
         v += __shfl_xor_sync(ALL_LANES, v, by);
@@ -81,7 +81,7 @@ static __device__ __forceinline__ float warp_max(float v)
 }
 
 /* For all threads of a block of THREADS, one dimension, called by all of them; `part` is theirs until the next barrier behind it. */
-template <int THREADS> static __device__ __forceinline__ float block_sum(float v, float part[THREADS / 32])
+template <int THREADS, typename T> static __device__ __forceinline__ T block_sum(T v, T part[THREADS / 32])
 {
     static_assert(THREADS % 32 == 0, "whole warps");
     v = warp_sum(v);

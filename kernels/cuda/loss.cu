@@ -45,21 +45,14 @@ template <int W> static __device__ struct row_sums sum_row(const float *z, int64
                 sums_add(&s, four.at[e]);
     }
     r.top = warp_max(s.top);
-    __syncthreads(); /* both arrays may still be read from before */
+    __syncthreads(); /* tops may still be read from before */
     if (threadIdx.x % 32 == 0)
         tops[threadIdx.x / 32] = r.top;
     __syncthreads();
     for (int w = 0; w < WARPS; w++)
         r.top = fmaxf(r.top, tops[w]);
     double part = s.top == -INFINITY ? (double)s.exps : (double)s.exps * exp((double)s.top - (double)r.top);
-    for (int by = 16; by > 0; by /= 2)
-        part += __shfl_xor_sync(ALL_LANES, part, by);
-    if (threadIdx.x % 32 == 0)
-        parts[threadIdx.x / 32] = part;
-    __syncthreads();
-    r.exps = 0;
-    for (int w = 0; w < WARPS; w++)
-        r.exps += parts[w];
+    r.exps = block_sum<THREADS>(part, parts);
     return r;
 }
 
@@ -108,20 +101,6 @@ static void cross_entropy(float *loss, float *logits, const int32_t *targets, fl
 
 /* ---- statistics ---- */
 
-static __device__ __forceinline__ double block_sum_double(double x, double *parts)
-{
-    for (int by = 16; by > 0; by /= 2)
-        x += __shfl_xor_sync(ALL_LANES, x, by);
-    __syncthreads();
-    if (threadIdx.x % 32 == 0)
-        parts[threadIdx.x / 32] = x;
-    __syncthreads();
-    x = 0;
-    for (int w = 0; w < WARPS; w++)
-        x += parts[w];
-    return x;
-}
-
 /* With e = exp(z - top) and S = sum e: entropy = log S - sum e (z - top) / S. */
 template <int W> static __global__ void __launch_bounds__(THREADS) row_stats_kernel(float *mean, float *entropy, float *squares, const float *logits, int64_t v)
 {
@@ -138,7 +117,7 @@ template <int W> static __global__ void __launch_bounds__(THREADS) row_stats_ker
             second += x * x;
         }
     }
-    double a = block_sum_double(plain, parts), b = block_sum_double(weighted, parts), c = block_sum_double(second, parts);
+    double a = block_sum<THREADS>((double)plain, parts), b = block_sum<THREADS>((double)weighted, parts), c = block_sum<THREADS>((double)second, parts);
     if (threadIdx.x)
         return;
     if (mean)

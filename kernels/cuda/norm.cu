@@ -9,8 +9,8 @@
 #define WARP_UP_TO 1024 /* columns that a warp still takes alone */
 
 struct norm {
-    float *y, *rstd;
-    const float *x, *w;
+    float *y, *rstd, *x;
+    const float *more, *w; /* more: added to x first, in its layout; NULL: x is only read */
     int64_t y_stride, x_stride, n, c;
     float eps;
     bool plus_one;
@@ -39,10 +39,15 @@ template <int LANES, int W> static __global__ void __launch_bounds__(BLOCK) norm
     int64_t i = (int64_t)blockIdx.x * (BLOCK / LANES) + threadIdx.x / LANES;
     if (i >= o.n) /* all lanes of the row */
         return;
-    const float *x = o.x + i * o.x_stride;
-    float *y = o.y + i * o.y_stride, sum = 0, r;
+    float *x = o.x + i * o.x_stride, *y = o.y + i * o.y_stride, sum = 0, r;
     for (int64_t j = 4 * lane; j < o.c; j += 4 * LANES) {
         struct floats<4> v = load_four<W>(x, j, o.c);
+        if (o.more) {
+            struct floats<4> m = load_four<W>(o.more + i * o.x_stride, j, o.c);
+            for (int e = 0; e < 4; e++)
+                v.at[e] += m.at[e];
+            store_four<W>(x, j, o.c, v);
+        }
         for (int e = 0; e < 4; e++)
             sum += v.at[e] * v.at[e];
     }
@@ -84,27 +89,6 @@ template <int LANES, int W> static __global__ void __launch_bounds__(BLOCK) norm
     }
 }
 
-#define DW_COLUMNS 32
-#define DW_ROWS 8
-
-/* The piece blockIdx.y: dw of 32 columns, DW_ROWS sums of every 8th row added in order. */
-static __global__ void __launch_bounds__(DW_COLUMNS *DW_ROWS) norm_dw_kernel(float *partial, const struct row_piece *rows, struct norm_back o)
-{
-    __shared__ float sums[DW_ROWS][DW_COLUMNS];
-    int64_t j = (int64_t)blockIdx.x * DW_COLUMNS + threadIdx.x;
-    struct row_piece piece = rows[blockIdx.y];
-    float sum = 0;
-    for (int64_t i = piece.begin + threadIdx.y; j < o.c && i < piece.end; i += DW_ROWS)
-        sum += o.dy[i * o.dy_stride + j] * o.x[i * o.x_stride + j] * o.rstd[i];
-    sums[threadIdx.y][threadIdx.x] = sum;
-    __syncthreads();
-    if (threadIdx.y == 0 && j < o.c) {
-        for (int k = 1; k < DW_ROWS; k++)
-            sum += sums[k][threadIdx.x];
-        partial[blockIdx.y * o.c + j] = sum;
-    }
-}
-
 static bool wide_rows(const void *p, int64_t stride)
 {
     return wide_pointer(p) && stride % 4 == 0;
@@ -127,27 +111,32 @@ static bool wide_rows(const void *p, int64_t stride)
 static void rmsnorm(float *y, int64_t y_stride, float *rstd, const float *x, int64_t x_stride, const float *w, bool plus_one, float eps,
                     int64_t n, int64_t c)
 {
-    struct norm o = {y, rstd, x, w, y_stride, x_stride, n, c, eps, plus_one};
+    struct norm o = {y, rstd, (float *)x, NULL, w, y_stride, x_stride, n, c, eps, plus_one};
     if (n > 0)
         OVER_ROWS(norm_kernel, wide_rows(x, x_stride) && wide_rows(y, y_stride) && wide_pointer(w), o);
+}
+
+static void add_rmsnorm(float *y, float *rstd, float *x, const float *more, const float *w, bool plus_one, float eps, int64_t n, int64_t c)
+{
+    struct norm o = {y, rstd, x, more, w, c, c, n, c, eps, plus_one};
+    if (n > 0)
+        OVER_ROWS(norm_kernel, wide_rows(x, c) && wide_rows(y, c) && wide_pointer(more) && wide_pointer(w), o);
 }
 
 static void rmsnorm_backward(float *dx, int64_t dx_stride, bool add, const struct row_sum *dw, const float *dy, int64_t dy_stride, const float *x,
                              int64_t x_stride, const float *w, bool plus_one, const float *rstd, int64_t n, int64_t c)
 {
     struct norm_back o = {dx, dy, x, w, rstd, dx_stride, dy_stride, x_stride, n, c, add, plus_one};
-    struct row_pieces p;
     if (n <= 0)
         return;
-    if (dw && row_pieces_make(&p, dw, n, c)) { /* first: dx may be the same memory as dy */
-        LAUNCH(norm_dw_kernel, dim3((unsigned)((c + DW_COLUMNS - 1) / DW_COLUMNS), (unsigned)p.count), dim3(DW_COLUMNS, DW_ROWS), 0, p.partial, p.rows, o);
-        row_sum_finish(&p, dw, c);
-    }
+    if (dw) /* first: dx may be the same memory as dy */
+        row_sum_add(dw, dy, dy_stride, x, x_stride, rstd, n, c);
     OVER_ROWS(norm_back_kernel, wide_rows(x, x_stride) && wide_rows(dy, dy_stride) && wide_rows(dx, dx_stride) && wide_pointer(w), o);
 }
 
 void cuda_fill_norm(struct kernels *k)
 {
     k->rmsnorm = rmsnorm;
+    k->add_rmsnorm = add_rmsnorm;
     k->rmsnorm_backward = rmsnorm_backward;
 }

@@ -7,37 +7,9 @@
 
 #define THREADS 256
 
-/* ---- gradient of a bias ---- */
-
-#define SUM_COLUMNS 32
-#define SUM_ROWS 8
-
-/* The piece blockIdx.y: sums of 32 columns, SUM_ROWS sums of every 8th row added in order. */
-static __global__ void __launch_bounds__(SUM_COLUMNS *SUM_ROWS) column_sums_kernel(float *partial, const struct row_piece *rows, const float *dy, int64_t c)
-{
-    __shared__ float sums[SUM_ROWS][SUM_COLUMNS];
-    int64_t j = (int64_t)blockIdx.x * SUM_COLUMNS + threadIdx.x;
-    struct row_piece piece = rows[blockIdx.y];
-    float sum = 0;
-    for (int64_t i = piece.begin + threadIdx.y; j < c && i < piece.end; i += SUM_ROWS)
-        sum += dy[i * c + j];
-    sums[threadIdx.y][threadIdx.x] = sum;
-    __syncthreads();
-    if (threadIdx.y == 0 && j < c) {
-        for (int k = 1; k < SUM_ROWS; k++)
-            sum += sums[k][threadIdx.x];
-        partial[blockIdx.y * c + j] = sum;
-    }
-}
-
 static void bias_backward(const struct row_sum *dbias, const float *dy, int64_t n, int64_t c)
 {
-    struct row_pieces p;
-    if (!row_pieces_make(&p, dbias, n, c))
-        return;
-    LAUNCH(column_sums_kernel, dim3((unsigned)((c + SUM_COLUMNS - 1) / SUM_COLUMNS), (unsigned)p.count), dim3(SUM_COLUMNS, SUM_ROWS), 0, p.partial, p.rows,
-           dy, c);
-    row_sum_finish(&p, dbias, c);
+    row_sum_add(dbias, dy, c, NULL, 0, NULL, n, c);
 }
 
 /* ---- rotation ---- */

@@ -40,10 +40,10 @@ static void list_missing(const struct kernels *k, char *to, size_t n)
         const char *name;
         bool there;
     } entries[] = {ENTRY(scratch_bytes), ENTRY(ceiling), ENTRY(matmul), ENTRY(dequantize), ENTRY(quantize_4bit), ENTRY(quantize_rows_int8),
-                   ENTRY(requantize), ENTRY(bias_backward), ENTRY(bias_add), ENTRY(rmsnorm), ENTRY(rmsnorm_backward), ENTRY(rope),
+                   ENTRY(requantize), ENTRY(bias_backward), ENTRY(bias_add), ENTRY(rmsnorm), ENTRY(add_rmsnorm), ENTRY(rmsnorm_backward), ENTRY(rope),
                    ENTRY(attention), ENTRY(attention_backward), ENTRY(swiglu), ENTRY(swiglu_backward), ENTRY(embedding),
                    ENTRY(embedding_backward), ENTRY(cross_entropy), ENTRY(row_stats), ENTRY(add), ENTRY(scale), ENTRY(scale_rows), ENTRY(dropout),
-                   ENTRY(sum_squares), ENTRY(adamw), ENTRY(adamw_8bit), ENTRY(gather_rows), ENTRY(scatter_rows)};
+                   ENTRY(sum_squares), ENTRY(clip), ENTRY(adamw), ENTRY(adamw_8bit), ENTRY(gather_rows), ENTRY(scatter_rows)};
     size_t at = 0;
     *to = 0;
     for (size_t i = 0; i < sizeof entries / sizeof *entries; i++)

@@ -64,8 +64,8 @@ void layer_after_attention(const struct layer_work *w, const struct model *m, in
 /* What these are made of, forward, for who wants the inputs of the linears: before attention the first two, then the others. */
 void layer_attention_input(const struct layer_work *w, const struct model *m, int layer, const float *x, struct layer_kept *kept, int64_t n); /* w->xn */
 void layer_project(const struct layer_work *w, const struct model *m, int layer, struct layer_kept *kept, int64_t n); /* q k v, rotated */
-void layer_attention_output(const struct layer_work *w, const struct model *m, int layer, const float *x, struct layer_kept *kept, int64_t n); /* x2 */
-void layer_mlp_input(const struct layer_work *w, const struct model *m, int layer, struct layer_kept *kept, int64_t n); /* w->xn */
+void layer_attention_output(const struct layer_work *w, const struct model *m, int layer, const float *x, struct layer_kept *kept, int64_t n); /* x2, w->xn */
+void layer_mlp_input(const struct layer_work *w, const struct model *m, int layer, struct layer_kept *kept, int64_t n); /* w->xn alone, of x2 */
 void layer_hidden(const struct layer_work *w, const struct model *m, int layer, struct layer_kept *kept, int64_t n); /* w->f */
 void layer_mlp_output(const struct layer_work *w, const struct model *m, int layer, struct layer_kept *kept, float *x_next, int64_t n);
 

@@ -75,8 +75,10 @@ struct attention layer_attention(const struct layer_work *w, const struct model 
 
 void layer_attention_output(const struct layer_work *w, const struct model *m, int layer, const float *x, struct layer_kept *kept, int64_t n)
 {
-    linear_forward(&w->pass, &m->layers[layer].o, kept->x2, kept->att, kept->low[LAYER_O], n);
-    w->pass.k->add(kept->x2, x, n * m->config.hidden);
+    const struct model_config *c = &m->config;
+    const struct layer *ly = &m->layers[layer];
+    linear_forward(&w->pass, &ly->o, kept->x2, kept->att, kept->low[LAYER_O], n);
+    w->pass.k->add_rmsnorm(w->xn, kept->rstd2, kept->x2, x, ly->mlp_norm.weight, false, (float)c->rms_eps, n, c->hidden);
 }
 
 void layer_mlp_input(const struct layer_work *w, const struct model *m, int layer, struct layer_kept *kept, int64_t n)
@@ -108,7 +110,6 @@ void layer_after_attention(const struct layer_work *w, const struct model *m, in
 {
     const struct layer *ly = &m->layers[layer];
     layer_attention_output(w, m, layer, x, kept, n);
-    layer_mlp_input(w, m, layer, kept, n);
     if (!x_next && !linear_kept_rank(&ly->down)) {
         gate_and_up(w, ly, kept, n);
         return;

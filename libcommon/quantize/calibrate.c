@@ -300,7 +300,6 @@ static const float *stage_chunk(struct calibrate *c, int layer, enum calibrate_s
         return c->kept.att;
     case CALIBRATE_GATE_UP:
         layer_attention_output(&c->work, m, layer, x, &c->kept, k->rows);
-        layer_mlp_input(&c->work, m, layer, &c->kept, k->rows);
         return c->work.xn;
     case CALIBRATE_DOWN:
         layer_mlp_input(&c->work, m, layer, &c->kept, k->rows);

@@ -152,9 +152,11 @@ static int step(struct loop *l, struct err *e)
     double loss = 0;
     int64_t epoch = j->batches->epoch, next = j->batches->next;
     batches_next(j->batches, &b);
+    bool finite = true;
     int r = gradients(l, &b, &loss, e);
     if (r == 0) {
-        l->norm = optimizer_grad_norm(j->optimizer, j->model->k);
+        struct optimizer_options p = {l->lr = schedule_lr(&j->schedule, l->s.step + 1), j->o->beta1, j->o->beta2, j->o->eps, j->o->weight_decay, j->o->clip};
+        l->norm = optimizer_step(j->optimizer, j->model->k, &p, l->s.step + 1, &finite);
         if (!isfinite(l->norm))
             r = diverged_before(l, "the gradient");
     }
@@ -162,11 +164,8 @@ static int step(struct loop *l, struct err *e)
         batches_seek(j->batches, epoch, next);
         return r;
     }
-    struct optimizer_options p = {l->lr = schedule_lr(&j->schedule, l->s.step + 1), j->o->beta1, j->o->beta2, j->o->eps, j->o->weight_decay, j->o->clip};
-    optimizer_step(j->optimizer, j->model->k, &p, l->s.step + 1, l->norm);
-    const char *bad = optimizer_find_bad_value(j->optimizer, j->model->k);
-    if (bad)
-        return diverged(l, l->s.step + 1, "an updated weight", "'", bad);
+    if (!finite)
+        return diverged(l, l->s.step + 1, "an updated weight", "'", optimizer_find_bad_value(j->optimizer, j->model->k));
     l->s.step++;
     l->s.epoch = b.epoch;
     l->s.tokens += b.rows, l->s.log_tokens += b.rows, l->r->tokens += b.rows;

@@ -16,6 +16,7 @@ void optimizer_init(struct optimizer *o, struct param **params, int n)
     o->offset = mem_zalloc((size_t)n + 1, sizeof *o->offset);
     o->moment = mem_zalloc((size_t)n + 1, sizeof *o->moment);
     o->eight = mem_zalloc((size_t)n + 1, sizeof *o->eight);
+    o->list = mem_zalloc((size_t)n + 1, sizeof *o->list);
     for (int i = 0; i < n; i++)
         o->offset[i + 1] = o->offset[i] + (params[i]->numel + ALIGN_FLOATS - 1) / ALIGN_FLOATS * ALIGN_FLOATS;
 }
@@ -63,6 +64,7 @@ void optimizer_layout(struct optimizer *o, struct arena *a)
         o->moment[i + 1] = o->moment[i] + (in_eight_bits(o, i) ? 0 : o->offset[i + 1] - o->offset[i]);
     o->m = arena_alloc(a, STATE, (size_t)o->moment[o->n], sizeof(float));
     o->v = arena_alloc(a, STATE, (size_t)o->moment[o->n], sizeof(float));
+    o->clip = arena_alloc(a, STATE, 2, sizeof *o->clip);
     o->reference = o->keeps_reference ? arena_alloc(a, "reference of the trained weights", count, sizeof(float)) : NULL;
     for (int i = 0; i < o->n; i++) {
         o->params[i]->value = o->value ? o->value + o->offset[i] : NULL;
@@ -76,6 +78,7 @@ void optimizer_release(struct optimizer *o)
     free(o->offset);
     free(o->moment);
     free(o->eight);
+    free(o->list);
     *o = (struct optimizer){0};
 }
 
@@ -140,33 +143,48 @@ void optimizer_zero_grad(const struct optimizer *o, const struct kernels *k)
     k->zero(o->grad, (size_t)o->offset[o->n] * sizeof(float));
 }
 
-double optimizer_grad_norm(const struct optimizer *o, const struct kernels *k)
+static double decay_of(const struct optimizer *o, const struct optimizer_options *p, int i)
 {
-    return sqrt(k->sum_squares(o->grad, o->offset[o->n]));
+    return o->params[i]->decay ? p->weight_decay : 0;
 }
 
-static bool decays(const struct optimizer *o, const struct optimizer_options *p, int i)
+/* The tensors with moments of f32, neighbours with one decay as one; returns their number. */
+static int list_tensors(const struct optimizer *o, const struct optimizer_options *p)
 {
-    return p->weight_decay > 0 && o->params[i]->decay;
-}
-
-void optimizer_step(const struct optimizer *o, const struct kernels *k, const struct optimizer_options *p, int64_t step, double norm)
-{
-    double coef = p->clip > 0 ? p->clip / (norm + 1e-6) : 1;
-    struct adamw w = {p->lr, p->beta1, p->beta2, p->eps, 0, step, coef < 1 ? (float)coef : 1.0f};
-    int eight = 0;
-    for (int i = 0, j; i < o->n; i = j) { /* neighbours of one kind in one call */
-        bool decay = decays(o, p, i), coded = in_eight_bits(o, i);
-        for (j = i + 1; j < o->n && decays(o, p, j) == decay && in_eight_bits(o, j) == coded; j++) {}
-        w.weight_decay = decay ? p->weight_decay : 0;
+    int n = 0;
+    for (int i = 0, j; i < o->n; i = j) {
+        double decay = decay_of(o, p, i);
+        bool coded = in_eight_bits(o, i);
+        for (j = i + 1; j < o->n && decay_of(o, p, j) == decay && in_eight_bits(o, j) == coded; j++) {}
         int64_t at = o->offset[i], moment = o->moment[i];
         if (!coded)
-            k->adamw(o->value + at, o->m + moment, o->v + moment, o->grad + at, o->offset[j] - at, &w);
-        for (int n = coded ? j - i : 0; n; n--)
-            o->eight[eight++].weight_decay = w.weight_decay;
+            o->list[n++] = (struct adamw_tensor){o->value + at, o->m + moment, o->v + moment, o->grad + at, o->offset[j] - at, decay};
     }
+    return n;
+}
+
+static void set_decay_of_eight(const struct optimizer *o, const struct optimizer_options *p)
+{
+    for (int i = 0, n = 0; i < o->n; i++)
+        if (in_eight_bits(o, i))
+            o->eight[n++].weight_decay = decay_of(o, p, i);
+}
+
+double optimizer_step(const struct optimizer *o, const struct kernels *k, const struct optimizer_options *p, int64_t step, bool *finite)
+{
+    const struct adamw w = {p->lr, p->beta1, p->beta2, p->eps, step, &o->clip[0]};
+    struct clip seen[2];
+    int n = list_tensors(o, p);
+    set_decay_of_eight(o, p);
+    k->clip(&o->clip[0], o->grad, o->offset[o->n], p->clip);
+    if (n)
+        k->adamw(o->list, n, &w);
     if (o->n_eight)
         k->adamw_8bit(o->eight, o->n_eight, &w);
+    k->clip(&o->clip[1], o->value, o->offset[o->n], 0);
+    k->copy_out(seen, o->clip, sizeof seen);
+    *finite = isfinite(seen[1].norm);
+    return seen[0].norm;
 }
 
 /* ---- what is kept ---- */
@@ -225,8 +243,6 @@ const char *optimizer_find_bad_gradient(const struct optimizer *o, const struct 
 
 const char *optimizer_find_bad_value(const struct optimizer *o, const struct kernels *k)
 {
-    if (is_finite(k, o->value, o->offset[o->n]))
-        return NULL;
     for (int i = 0; i < o->n; i++)
         if (!is_finite(k, o->params[i]->value, o->params[i]->numel))
             return o->params[i]->name;

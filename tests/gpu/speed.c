@@ -186,9 +186,10 @@ static void run_cross_entropy(void *arg) { (void)arg; k->cross_entropy(loss, x, 
 static void run_sum_squares(void *arg) { (void)arg; k->sum_squares(x, trained); }
 static void run_adamw(void *arg)
 {
-    const struct adamw o = {1e-5, 0.9, 0.999, 1e-8, 0.01, 100, 1};
+    const struct adamw o = {1e-5, 0.9, 0.999, 1e-8, 100, NULL};
+    const struct adamw_tensor all = {x, y, w, dx, trained, 0.01};
     (void)arg;
-    k->adamw(x, y, w, dx, trained, &o);
+    k->adamw(&all, 1, &o);
 }
 
 static void rows_of_width(void)

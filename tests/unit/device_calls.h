@@ -208,6 +208,12 @@ static void call_rmsnorm(float *y, int64_t y_stride, float *rstd, const float *x
     on_device->rmsnorm(at(y), y_stride, at(rstd), at(x), x_stride, at(w), plus_one, eps, n, c), back();
 }
 
+static void call_add_rmsnorm(float *y, float *rstd, float *x, const float *more, const float *w, bool plus_one, float eps, int64_t n, int64_t c)
+{
+    out(y, n * c * FLOAT), out(rstd, n * FLOAT), out(x, n * c * FLOAT), in(more, n * c * FLOAT), in(w, c * FLOAT), send();
+    on_device->add_rmsnorm(at(y), at(rstd), at(x), at(more), at(w), plus_one, eps, n, c), back();
+}
+
 static void call_rmsnorm_backward(float *dx, int64_t dx_stride, bool add, const struct row_sum *dw, const float *dy, int64_t dy_stride,
                                   const float *x, int64_t x_stride, const float *w, bool plus_one, const float *rstd, int64_t n, int64_t c)
 {
@@ -323,10 +329,32 @@ static double call_sum_squares(const float *x, int64_t count)
     return sum;
 }
 
-static void call_adamw(float *p, float *m, float *v, const float *grad, int64_t count, const struct adamw *o)
+static void call_clip(struct clip *to, const float *x, int64_t count, double most)
 {
-    out(p, count * FLOAT), out(m, count * FLOAT), out(v, count * FLOAT), in(grad, count * FLOAT), send();
-    on_device->adamw(at(p), at(m), at(v), at(grad), count, o), back();
+    out(to, sizeof *to), in(x, count * FLOAT), send();
+    on_device->clip(at(to), at(x), count, most), back();
+}
+
+static struct adamw adamw_at(const struct adamw *o)
+{
+    struct adamw d = *o;
+    d.clip = at(o->clip);
+    return d;
+}
+
+static void call_adamw(const struct adamw_tensor *list, int n, const struct adamw *o)
+{
+    struct adamw_tensor *d = mem_array(NULL, (size_t)n + 1, sizeof *d);
+    for (int i = 0; i < n; i++) {
+        const struct adamw_tensor *t = &list[i];
+        out(t->p, t->count * FLOAT), out(t->m, t->count * FLOAT), out(t->v, t->count * FLOAT), in(t->grad, t->count * FLOAT);
+    }
+    in(o->clip, sizeof *o->clip), send();
+    for (int i = 0; i < n; i++)
+        d[i] = (struct adamw_tensor){at(list[i].p), at(list[i].m), at(list[i].v), at(list[i].grad), list[i].count, list[i].weight_decay};
+    struct adamw there = adamw_at(o);
+    on_device->adamw(d, n, &there), back();
+    free(d);
 }
 
 static void call_adamw_8bit(const struct adamw_8bit *list, int n, const struct adamw *o)
@@ -337,13 +365,14 @@ static void call_adamw_8bit(const struct adamw_8bit *list, int n, const struct a
         int64_t blocks = adamw_8bit_blocks(t->count);
         out(t->p, t->count * FLOAT), in(t->grad, t->count * FLOAT), out(t->m, t->count), out(t->v, t->count), out(t->m_max, blocks * FLOAT), out(t->v_max, blocks * FLOAT);
     }
-    send();
+    in(o->clip, sizeof *o->clip), send();
     for (int i = 0; i < n; i++) {
         const struct adamw_8bit *t = &list[i];
         d[i] = *t;
         d[i].p = at(t->p), d[i].grad = at(t->grad), d[i].m = at(t->m), d[i].v = at(t->v), d[i].m_max = at(t->m_max), d[i].v_max = at(t->v_max);
     }
-    on_device->adamw_8bit(d, n, o), back();
+    struct adamw there = adamw_at(o);
+    on_device->adamw_8bit(d, n, &there), back();
     free(d);
 }
 
@@ -486,10 +515,10 @@ __attribute__((unused)) static void device_fill(struct kernels *k)
     on_device = device_table();
 #define DEVICE_ENTRY(name) (on_device->name ? (void)(k->name = call_##name) : (void)printf("# not on the device: %s\n", #name))
     DEVICE_ENTRY(matmul), DEVICE_ENTRY(dequantize), DEVICE_ENTRY(quantize_4bit), DEVICE_ENTRY(quantize_rows_int8), DEVICE_ENTRY(requantize);
-    DEVICE_ENTRY(bias_backward), DEVICE_ENTRY(bias_add), DEVICE_ENTRY(rmsnorm), DEVICE_ENTRY(rmsnorm_backward), DEVICE_ENTRY(rope);
+    DEVICE_ENTRY(bias_backward), DEVICE_ENTRY(bias_add), DEVICE_ENTRY(rmsnorm), DEVICE_ENTRY(add_rmsnorm), DEVICE_ENTRY(rmsnorm_backward), DEVICE_ENTRY(rope);
     DEVICE_ENTRY(attention), DEVICE_ENTRY(attention_backward), DEVICE_ENTRY(swiglu), DEVICE_ENTRY(swiglu_backward), DEVICE_ENTRY(embedding);
     DEVICE_ENTRY(embedding_backward), DEVICE_ENTRY(cross_entropy), DEVICE_ENTRY(row_stats), DEVICE_ENTRY(add), DEVICE_ENTRY(scale);
-    DEVICE_ENTRY(scale_rows), DEVICE_ENTRY(dropout), DEVICE_ENTRY(sum_squares), DEVICE_ENTRY(adamw), DEVICE_ENTRY(adamw_8bit);
+    DEVICE_ENTRY(scale_rows), DEVICE_ENTRY(dropout), DEVICE_ENTRY(sum_squares), DEVICE_ENTRY(clip), DEVICE_ENTRY(adamw), DEVICE_ENTRY(adamw_8bit);
     DEVICE_ENTRY(gather_rows), DEVICE_ENTRY(scatter_rows);
 }
 

@@ -157,6 +157,11 @@ static void far_rmsnorm(float *y, int64_t y_stride, float *rstd, const float *x,
     FAR("rmsnorm", far.of.rmsnorm(y, y_stride, rstd, x, x_stride, w, plus_one, eps, n, c), y, rstd, x, w);
 }
 
+static void far_add_rmsnorm(float *y, float *rstd, float *x, const float *more, const float *w, bool plus_one, float eps, int64_t n, int64_t c)
+{
+    FAR("add_rmsnorm", far.of.add_rmsnorm(y, rstd, x, more, w, plus_one, eps, n, c), y, rstd, x, more, w);
+}
+
 static void far_rmsnorm_backward(float *dx, int64_t dx_stride, bool add, const struct row_sum *dw, const float *dy, int64_t dy_stride, const float *x,
                                  int64_t x_stride, const float *w, bool plus_one, const float *rstd, int64_t n, int64_t c)
 {
@@ -250,16 +255,23 @@ static double far_sum_squares(const float *x, int64_t n)
     return sum;
 }
 
-static void far_adamw(float *p, float *m, float *v, const float *grad, int64_t n, const struct adamw *o)
+static void far_clip(struct clip *to, const float *x, int64_t n, double most)
 {
-    FAR("adamw", far.of.adamw(p, m, v, grad, n, o), p, m, v, grad);
+    FAR("clip", far.of.clip(to, x, n, most), to, x);
+}
+
+static void far_adamw(const struct adamw_tensor *list, int n, const struct adamw *o)
+{
+    for (int i = 0; i < n; i++)
+        far_check(list[i].p, "adamw"), far_check(list[i].m, "adamw"), far_check(list[i].v, "adamw"), far_check(list[i].grad, "adamw");
+    FAR("adamw", far.of.adamw(list, n, o), o->clip);
 }
 
 static void far_adamw_8bit(const struct adamw_8bit *list, int n, const struct adamw *o)
 {
     for (int i = 0; i < n; i++)
         far_check(list[i].p, "adamw_8bit"), far_check(list[i].grad, "adamw_8bit"), far_check(list[i].m, "adamw_8bit"), far_check(list[i].m_max, "adamw_8bit");
-    FAR("adamw_8bit", far.of.adamw_8bit(list, n, o), NULL);
+    FAR("adamw_8bit", far.of.adamw_8bit(list, n, o), o->clip);
 }
 
 static void far_gather_rows(float *out, const float *x, const int32_t *rows, int64_t n, int64_t c)
@@ -285,13 +297,13 @@ static const struct kernels *far_kernels(const struct kernels *of)
     t->matmul = far_matmul, t->dequantize = far_dequantize, t->requantize = far_requantize;
     t->quantize_4bit = NULL, t->quantize_rows_int8 = NULL; /* of the host's memory, in `quantize` alone */
     t->bias_backward = far_bias_backward, t->bias_add = far_bias_add;
-    t->rmsnorm = far_rmsnorm, t->rmsnorm_backward = far_rmsnorm_backward, t->rope = far_rope;
+    t->rmsnorm = far_rmsnorm, t->add_rmsnorm = far_add_rmsnorm, t->rmsnorm_backward = far_rmsnorm_backward, t->rope = far_rope;
     t->attention = far_attention, t->attention_backward = far_attention_backward;
     t->swiglu = far_swiglu, t->swiglu_backward = far_swiglu_backward;
     t->embedding = far_embedding, t->embedding_backward = far_embedding_backward;
     t->cross_entropy = far_cross_entropy, t->row_stats = far_row_stats;
     t->add = far_add, t->scale = far_scale, t->scale_rows = far_scale_rows, t->dropout = far_dropout;
-    t->sum_squares = far_sum_squares, t->adamw = far_adamw, t->adamw_8bit = far_adamw_8bit;
+    t->sum_squares = far_sum_squares, t->clip = far_clip, t->adamw = far_adamw, t->adamw_8bit = far_adamw_8bit;
     t->gather_rows = far_gather_rows, t->scatter_rows = far_scatter_rows;
     return t;
 }

@@ -120,15 +120,35 @@ static bool norm_agrees(const struct level *l, const struct norm_case *t)
     return settle(got[0][3], got[1][3], o.dw, t->c, what) && good;
 }
 
+/* The bits of the two operations that it stands for. */
+static bool add_norm_agrees(const struct level *l, int64_t n, int64_t c, bool plus_one, bool keep)
+{
+    float *more = block_new(n * c, 1), *w = block_new(c, 2), *got[2][3];
+    for (int v = 0; v < 2; v++)
+        got[v][0] = block_new(n * c, 3), got[v][1] = block_new(n * c, 4), got[v][2] = block_new(n, 5);
+    l->k.add_rmsnorm(got[0][1], keep ? got[0][2] : NULL, got[0][0], more, w, plus_one, 1e-5f, n, c);
+    l->k.add(got[1][0], more, n * c);
+    l->k.rmsnorm(got[1][1], c, keep ? got[1][2] : NULL, got[1][0], c, w, plus_one, 1e-5f, n, c);
+    bool good = true;
+    for (int i = 0; i < 3; i++) {
+        good = good && !memcmp(got[0][i] - MARGIN, got[1][i] - MARGIN, (size_t)((i < 2 ? n * c : n) + 2 * MARGIN) * 4);
+        block_free(got[0][i]), block_free(got[1][i]);
+    }
+    block_free(more), block_free(w);
+    return good;
+}
+
 static void test_norm(const struct level *l)
 {
-    int bad = 0;
+    int bad = 0, bad_sum = 0;
     for (int i = 0; i < N_WIDTHS; i++)
         for (int64_t n = 0; n < 40; n = n * 3 + 1) {
             struct norm_case t = {n, widths[i], widths[i] + n % 2 * 3, widths[i] + n % 3, n % 2, i % 2, i % 3 == 0, 1e-5f};
             bad += !norm_agrees(l, &t);
+            bad_sum += !add_norm_agrees(l, n, widths[i], i % 2, n % 2);
         }
     ok(bad == 0, "rmsnorm %s: both ways", l->name);
+    ok(bad_sum == 0, "add_rmsnorm %s: the bits of add and rmsnorm", l->name);
 }
 
 /* --- rope --- */
@@ -342,23 +362,59 @@ static bool exact_elements_agree(const struct level *l, int64_t n)
     return good;
 }
 
-static bool adamw_agrees(const struct level *l, int64_t n)
+static void clip_must_be(const struct level *l, const float *x, double most, struct clip want, const char *what)
 {
-    float *g = block_new(n, 1), *state[2][3];
-    struct adamw o = {1e-2, 0.9, 0.999, 1e-8, 0.1, 3, 0.5f};
-    for (int v = 0; v < 2; v++) {
-        state[v][0] = block_new(n, 2), state[v][1] = block_new(n, 3), state[v][2] = block_new(n, 4);
-        for (int64_t i = 0; i < n; i++)
-            state[v][2][i] *= state[v][2][i];
+    struct clip got = {1, 1};
+    l->k.clip(&got, x, 2, most);
+    bool same_norm = isfinite(want.norm) ? got.norm == want.norm : !isfinite(got.norm), same = isnan(want.factor) ? isnan(got.factor) : got.factor == want.factor;
+    ok(same_norm && same, "clip %s: %s: %.17g %.9g", l->name, what, got.norm, (double)got.factor);
+}
+
+static void test_clip(const struct level *l)
+{
+    float *x = block_new(2, 1);
+    x[0] = 3, x[1] = -4;
+    clip_must_be(l, x, 2, (struct clip){5, (float)(2 / (5 + 1e-6))}, "a long vector is brought to a length");
+    clip_must_be(l, x, 7, (struct clip){5, 1}, "a short one is left");
+    clip_must_be(l, x, 0, (struct clip){5, 1}, "no length");
+    x[0] = INFINITY;
+    clip_must_be(l, x, 2, (struct clip){INFINITY, NAN}, "an infinity");
+    x[0] = NAN;
+    clip_must_be(l, x, 0, (struct clip){NAN, NAN}, "NaN");
+    block_free(x);
+}
+
+/* A list as long as `counts` of tensors of n elements or fewer, each with its own decay; NaN: nothing may happen. */
+static bool adamw_agrees(const struct level *l, int64_t n, float factor)
+{
+    enum { LIST = 5 };
+    struct adamw_tensor list[2][LIST];
+    float *blocks[LIST][7];
+    const struct clip clip = {0, factor};
+    const struct adamw o = {1e-2, 0.9, 0.999, 1e-8, 3, &clip};
+    for (int t = 0; t < LIST; t++) {
+        int64_t count = n / (t + 1);
+        blocks[t][6] = block_new(count, 1 + (unsigned)t);
+        for (int i = 0; i < 6; i++)
+            blocks[t][i] = block_new(count, (unsigned)(10 * t + i % 3));
+        for (int v = 0; v < 2; v++) {
+            float **b = blocks[t] + 3 * v;
+            for (int64_t i = 0; i < count; i++)
+                b[2][i] *= b[2][i];
+            list[v][t] = (struct adamw_tensor){b[0], b[1], b[2], blocks[t][6], count, 0.1 * t};
+        }
     }
-    l->k.adamw(state[0][0], state[0][1], state[0][2], g, n, &o);
-    spec.adamw(state[1][0], state[1][1], state[1][2], g, n, &o);
+    l->k.adamw(list[0], LIST, &o);
+    if (!isnan(factor))
+        for (int t = 0; t < LIST; t++)
+            spec.adamw(&list[1][t], 1, &o);
     bool good = true;
-    for (int i = 0; i < 3; i++) {
-        good = good && !memcmp(state[0][i] - MARGIN, state[1][i] - MARGIN, (size_t)(n + 2 * MARGIN) * 4);
-        block_free(state[0][i]), block_free(state[1][i]);
-    }
-    block_free(g);
+    for (int t = 0; t < LIST; t++)
+        for (int i = 0; i < 3; i++)
+            good = good && !memcmp(blocks[t][i] - MARGIN, blocks[t][3 + i] - MARGIN, (size_t)(list[0][t].count + 2 * MARGIN) * 4);
+    for (int t = 0; t < LIST; t++)
+        for (int i = 0; i < 7; i++)
+            block_free(blocks[t][i]);
     return good;
 }
 
@@ -368,8 +424,8 @@ static void test_adamw_vectors(void)
     float p = 1, m = 0, v = 0;
     static const float grads[] = {0.5f, -0.25f, 1}, want[] = {0.899000049f, 0.871467352f, 0.804784715f};
     for (int t = 0; t < 3; t++) {
-        struct adamw o = {0.1, 0.9, 0.999, 1e-8, 0.01, t + 1, 1};
-        spec.adamw(&p, &m, &v, &grads[t], 1, &o);
+        struct adamw o = {0.1, 0.9, 0.999, 1e-8, t + 1, NULL};
+        spec.adamw(&(struct adamw_tensor){&p, &m, &v, &grads[t], 1, 0.01}, 1, &o);
         is_near(p, want[t], 1e-7, "adamw: a step as torch takes it");
     }
 }
@@ -380,7 +436,7 @@ static void test_elements(const struct level *l)
     for (int i = 0; i < N_COUNTS; i++) {
         bad += !swiglu_agrees(l, counts[i]);
         bad_exact += !exact_elements_agree(l, counts[i]);
-        bad_adamw += !adamw_agrees(l, counts[i]);
+        bad_adamw += !adamw_agrees(l, counts[i], 0.5f) + !adamw_agrees(l, counts[i], NAN);
         float *x = block_new(counts[i], 8);
         double want = spec.sum_squares(x, counts[i]);
         bad_sum += fabs(l->k.sum_squares(x, counts[i]) - want) > 1e-13 * want;
@@ -542,6 +598,7 @@ int main(void)
         test_tables(l);
         test_moves(l);
         test_elements(l);
+        test_clip(l);
         test_loss(l);
         test_stats(l);
         test_threads(l);

@@ -26,6 +26,7 @@ static void layer(const struct work *w, int round)
                           .heads = HEADS, .kv_heads = KV_HEADS, .head_dim = DIM, .scale = 0.2f};
     k->add(w->x, w->fresh + round * ROWS * C, ROWS * C);
     k->rmsnorm(w->xn, C, NULL, w->x, C, w->norm, false, 1e-5f, ROWS, C);
+    k->add_rmsnorm(w->xn, NULL, w->x, w->xn, w->norm, false, 1e-5f, ROWS, C);
     struct matmul qkv[] = {product(w, w->q, w->xn, Q, C, false), product(w, w->kv, w->xn, KV, C, false)};
     k->matmul(qkv, 2);
     k->bias_add(w->kv, w->bias, ROWS, KV);

@@ -180,9 +180,9 @@ static void one_step(struct run *r, const struct train_objective *o, const struc
     const struct objective_step s = {r->d, &r->pack, r->tokens, &batch, 0, step + 1};
     if (o->gradients(o->arg, &s, &loss, &e) != OBJECTIVE_DONE)
         tiny_die(&e);
-    double norm = optimizer_grad_norm(&r->optimizer, k);
     const struct optimizer_options oo = {schedule_lr(lr, step + 1), 0.9, 0.999, 1e-8, setting(r->g, "weight_decay", 0), setting(r->g, "clip", 0)};
-    optimizer_step(&r->optimizer, k, &oo, step + 1, norm);
+    bool finite;
+    double norm = optimizer_step(&r->optimizer, k, &oo, step + 1, &finite);
     o->made(o->arg);
     r->worst_loss = fmax(r->worst_loss, fabs(loss / losses[step] - 1));
     r->worst_norm = fmax(r->worst_norm, fabs(norm / norms[step] - 1));

@@ -56,10 +56,11 @@ static void test_adamw(void)
     struct optimizer o;
     struct arena a;
     struct optimizer_options oo = {.lr = .1, .beta1 = .9, .beta2 = .999, .eps = 1e-8, .weight_decay = .01};
+    bool finite = false;
     optimizer_init(&o, p, 2);
     arena_init(&a);
     optimizer_layout(&o, &a);
-    ok(!p[0]->value && a.used == 4 * (128 + 64), "four blocks of 21 and 5 floats, each tensor at 64 bytes: %zu bytes", a.used);
+    ok(!p[0]->value && a.used == 4 * (128 + 64) + 64, "four blocks of 21 and 5 floats, each tensor at 64 bytes, and the norms: %zu bytes", a.used);
     is_int(arena_commit(&a, k->alloc, k->free, &e), 0, "memory");
     optimizer_layout(&o, &a);
     for (int i = 0; i < 21; i++)
@@ -71,7 +72,7 @@ static void test_adamw(void)
             p[0]->grad[i] = grads[step - 1];
         for (int i = 0; i < 5; i++)
             p[1]->grad[i] = grads[step - 1];
-        optimizer_step(&o, k, &oo, step, 1);
+        optimizer_step(&o, k, &oo, step, &finite);
         ok(fabsf(p[0]->value[20] - want[step - 1]) < 2e-7f, "step %d: %.9g, torch has %.9g", step, (double)p[0]->value[20], (double)want[step - 1]);
     }
     ok(p[1]->value[0] > p[0]->value[0], "a bias does not decay");
@@ -80,12 +81,11 @@ static void test_adamw(void)
 
     optimizer_zero_grad(&o, k);
     p[0]->grad[3] = 3, p[1]->grad[1] = -4;
-    is_near(optimizer_grad_norm(&o, k), 5, 1e-12, "the norm is over all tensors");
     float before = p[0]->value[3], m = o.m[3];
     oo.clip = 1;
-    optimizer_step(&o, k, &oo, 4, 5);
+    is_near(optimizer_step(&o, k, &oo, 4, &finite), 5, 1e-12, "the norm is over all tensors");
     is_near(o.m[3], m * .9 + .1 * 3 * (1 / (5 + 1e-6)), 1e-6, "clipped to norm 1");
-    ok(p[0]->value[3] != before, "and stepped");
+    ok(p[0]->value[3] != before && finite, "and stepped");
     ok(!optimizer_find_bad_gradient(&o, k), "finite gradients");
     p[1]->grad[4] = NAN;
     is_str(optimizer_find_bad_gradient(&o, k), "layer.bias", "a NaN is found and named");
@@ -130,31 +130,60 @@ static void eight_close(struct eight *x)
         param_free(x->p[i]);
 }
 
+/* A step whose gradient is no finite number changes nothing; one that leaves a value that is none says so. */
+static void test_bad_steps(void)
+{
+    static const char *const names[] = {"adamw", "adamw8bit"};
+    struct err e = ERR_INIT;
+    const struct kernels *k = kernels_open("cpu", &e);
+    for (int i = 0; i < 4; i++) {
+        const struct optimizer_options oo = {.lr = .01, .beta1 = .9, .beta2 = .999, .eps = 1e-8, .weight_decay = .1, .clip = i / 2};
+        struct eight x, y;
+        bool finite = false;
+        eight_open(&x, k, names[i % 2]), eight_open(&y, k, names[i % 2]);
+        optimizer_step(&x.o, k, &oo, 1, &finite), optimizer_step(&y.o, k, &oo, 1, &finite);
+        x.p[i]->grad[9] = y.p[i]->grad[9] = i % 3 ? INFINITY : NAN;
+        ok(!isfinite(optimizer_step(&x.o, k, &oo, 2, &finite)) && finite, "%s, clip %g: a gradient that is no number", names[i % 2], oo.clip);
+        memcpy(x.o.clip, y.o.clip, 2 * sizeof *x.o.clip);
+        ok(!memcmp(x.a.base, y.a.base, x.a.used), "changes nothing");
+        x.p[i]->grad[9] = 1, x.p[3]->value[5999] = INFINITY;
+        ok(isfinite(optimizer_step(&x.o, k, &oo, 2, &finite)) && !finite, "a value that is none is seen");
+        is_str(optimizer_find_bad_value(&x.o, k), "d.weight", "and named");
+        eight_close(&x), eight_close(&y);
+    }
+}
+
 static void test_eight_bits(void)
 {
     struct err e = ERR_INIT;
     const struct kernels *k = kernels_open("cpu", &e);
-    const struct optimizer_options oo = {.lr = .01, .beta1 = .9, .beta2 = .999, .eps = 1e-8, .weight_decay = .1, .clip = 1};
+    struct optimizer_options oo = {.lr = .01, .beta1 = .9, .beta2 = .999, .eps = 1e-8, .weight_decay = .1};
+    struct clip half = {0, 0.5f};
+    bool finite;
     struct eight x, y, z;
     char *dir = scratch_folder();
     eight_open(&x, k, "adamw8bit"), eight_open(&y, k, "adamw8bit"), eight_open(&z, k, "adamw");
     is_int(x.o.n_eight, 2, "tensors of 5000 and 6000 elements are in 8 bits, one of 4095 and the embedding are not");
     is_int(x.o.moment[4], 4096 + 4096, "these have moments of f32");
     is_int(optimizer_saved_bytes(&x.o), 4 * (5000 + 4095 + 4096 + 6000) + 8 * (4095 + 4096) + 2 * 11000 + 8 * (20 + 24), "bytes of a checkpoint");
+    oo.clip = (sqrt(k->sum_squares(x.o.grad, x.o.offset[4])) + 1e-6) / 2;
     for (int step = 1; step <= 3; step++) {
-        const struct adamw w = {.01, .9, .999, 1e-8, .1, step, 0.5f};
+        const struct adamw w = {.01, .9, .999, 1e-8, step, &half};
+        const struct adamw_tensor plain[] = {{y.p[1]->value, y.o.m, y.o.v, y.p[1]->grad, 4096, .1},
+                                             {y.p[2]->value, y.o.m + 4096, y.o.v + 4096, y.p[2]->grad, 4096, .1}};
         for (int i = 0; i < y.o.n_eight; i++)
             y.o.eight[i].weight_decay = .1;
         k->adamw_8bit(y.o.eight, 2, &w);
-        k->adamw(y.p[1]->value, y.o.m, y.o.v, y.p[1]->grad, 4096, &w);
-        k->adamw(y.p[2]->value, y.o.m + 4096, y.o.v + 4096, y.p[2]->grad, 4096, &w);
-        optimizer_step(&x.o, k, &oo, step, 2 - 1e-6);
+        k->adamw(plain, 2, &w);
+        optimizer_step(&x.o, k, &oo, step, &finite);
     }
+    memcpy(y.o.clip, x.o.clip, 2 * sizeof *y.o.clip);
     ok(!memcmp(x.a.base, y.a.base, x.a.used), "a step is that of its operations, clipped");
     is_int(optimizer_state_save(&x.o, k, dir, &e), 0, "saved");
     eight_close(&y);
     eight_open(&y, k, "adamw8bit");
     is_int(optimizer_state_load(&y.o, k, dir, &e), 0, "loaded");
+    memcpy(y.o.clip, x.o.clip, 2 * sizeof *y.o.clip);
     ok(!memcmp(x.a.base, y.a.base, x.a.used), "the same bits");
     is_int(optimizer_state_load(&z.o, k, dir, &e), -1, "into AdamW of f32");
     ok(strstr(e.text, "holds the state of adamw8bit, expected that of adamw") != NULL, "is refused: %s", e.text);
@@ -294,6 +323,7 @@ int main(void)
     struct tokens t;
     test_schedules();
     test_adamw();
+    test_bad_steps();
     test_eight_bits();
     test_decay();
     tokens_make(&t, 23);
