@@ -4,6 +4,20 @@
 
 #ifdef V_BATCH
 
+/* Blocks of one batch each, from element e on, in bf16: two at a time, which share most of what makes their tables. */
+static int64_t dequantize_short_blocks(char *out, const struct quantized *q, int64_t e, int64_t n)
+{
+    const uint8_t *codes = (const uint8_t *)q->codes + e / 2;
+    int64_t done = 0;
+    v_bytes t[2];
+    for (int64_t b = e / V_BATCH; done + 2 * V_BATCH <= n; done += 2 * V_BATCH, b += 2) {
+        two_tables(t, q, absmax_of(q, b), absmax_of(q, b + 1), true);
+        v_batch_store(out + done * 2, vi_load(codes + done / 2), &t[0], true);
+        v_batch_store(out + (done + V_BATCH) * 2, vi_load(codes + (done + V_BATCH) / 2), &t[1], true);
+    }
+    return done;
+}
+
 /* NF4 and FP4: elements e .. e + n - 1. Returns how many of them, from the first one on, it has written. */
 static int64_t dequantize_batches(char *out, enum dtype type, const struct quantized *q, int64_t e, int64_t n)
 {
@@ -12,8 +26,10 @@ static int64_t dequantize_batches(char *out, enum dtype type, const struct quant
     v_bytes t = {0};
     if (q->kind == QUANTIZED_INT8 || type == DTYPE_F32 || e % V_BATCH || q->group % V_BATCH)
         return 0;
-    for (; done + V_BATCH <= n; done += V_BATCH) {
-        if (done == 0 || (e + done) % q->group == 0) {
+    if (q->group == V_BATCH && type == DTYPE_BF16 && q->value_type == DTYPE_BF16)
+        done = dequantize_short_blocks(out, q, e, n);
+    for (bool begins = true; done + V_BATCH <= n; done += V_BATCH, begins = false) {
+        if (begins || (e + done) % q->group == 0) {
             float most = absmax_of(q, (e + done) / q->group);
             uint32_t bits;
             vf values[16 / VL];

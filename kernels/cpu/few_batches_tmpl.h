@@ -35,15 +35,7 @@ VEC void few_blocks_open(struct few_blocks *b, const struct quantized *q, int64_
 
 VEC void few_blocks_tables(struct few_blocks *b, const struct quantized *q, const bool bf16)
 {
-    float a[2] = {absmax_of(q, b->block[0]), absmax_of(q, b->block[1])};
-    uint32_t u[2];
-    memcpy(u, a, sizeof u);
-    if (bf16 && v_is_ready(u[0]) && v_is_ready(u[1]) && q->value_type == DTYPE_BF16) {
-        v_bytes_ready(&b->table[0], &v_ready[q->kind == QUANTIZED_FP4], u[0]);
-        v_bytes_ready(&b->table[1], &v_ready[q->kind == QUANTIZED_FP4], u[1]);
-    } else {
-        v_bytes_of(b->table, q->kind == QUANTIZED_NF4 ? QUANTIZED_NF4_VALUES : QUANTIZED_FP4_VALUES, a[0], a[1], q->value_type, bf16);
-    }
+    two_tables(b->table, q, absmax_of(q, b->block[0]), absmax_of(q, b->block[1]), bf16);
 }
 
 /* Behind a batch. */

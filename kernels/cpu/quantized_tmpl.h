@@ -61,6 +61,22 @@ VEC void block_table(vf table[16 / VL], const struct quantized *q, int64_t block
     }
 }
 
+#ifdef V_BATCH
+/* The values of blocks with the largest magnitudes a and b by bytes; bf16: rounded to it. */
+VEC void two_tables(v_bytes t[2], const struct quantized *q, float a, float b, const bool bf16)
+{
+    uint32_t u, v;
+    memcpy(&u, &a, sizeof u);
+    memcpy(&v, &b, sizeof v);
+    if (bf16 && q->value_type == DTYPE_BF16 && v_is_ready(u) && v_is_ready(v)) {
+        v_bytes_ready(&t[0], &v_ready[q->kind == QUANTIZED_FP4], u);
+        v_bytes_ready(&t[1], &v_ready[q->kind == QUANTIZED_FP4], v);
+    } else {
+        v_bytes_of(t, q->kind == QUANTIZED_NF4 ? QUANTIZED_NF4_VALUES : QUANTIZED_FP4_VALUES, a, b, q->value_type, bf16);
+    }
+}
+#endif
+
 /* The last n < NIBBLES_READ elements from e, a multiple of VL, on. */
 VEC void nibbles_end(float *to, const vf table[16 / VL], const uint8_t *codes, int64_t e, int64_t n)
 {
