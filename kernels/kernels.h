@@ -45,7 +45,7 @@ struct mat {
  * dW += dy^T x:  A = {dy, F32, 1, out}, B = {x, F32, in, 1}, beta 1.
  * round_bf16: every element of A and B is rounded to bf16 on the way in (products of bf16, sums in f32). Subnormal numbers may count
  * as zero, as the instructions for such products take them; the integers of int8, GPTQ and AWQ may be multiplied as they are, and their sums
- * scaled, in products of few rows, and A may be taken there as integers of 24 bits beside the largest magnitude of as many steps as share scales.
+ * scaled, in products of few rows, as may NF4 and FP4's values within 0.16 %, and A be taken there as integers of 24 bits beside the largest magnitude of as many steps as share scales.
  * For M <= MATMUL_FEW_ROWS each row's bits do not depend on M (batched decoding equals single decoding); the same holds
  * among all larger M. */
 struct matmul_term {

@@ -1,17 +1,24 @@
+/* Products of few rows: which kernel takes which (few.h), and the plain one, for f32, for weights at odd addresses, and for quantized weights whose groups are no whole
+ * steps of the others. */
 #include "kernels/cuda/quantized.h"
 
 extern "C" {
 #include "kernels/cuda/few.h"
 }
 
-/* A warp makes OUTPUTS sums for each row: lane i takes the elements 8i .. 8i + 7 of every 256, one after another, and the lanes' sums are
+/* A warp makes OUTPUTS sums for each row (two, or one of many rows): lane i takes the elements 8i .. 8i + 7 of every 256, one after another, and the lanes' sums are
  * joined last. The rows of A lie in shared memory, CHUNK elements at a time. */
 #define WARPS 4
-#define OUTPUTS 2
 #define CHUNK 512
 #define EACH 8
+#define LEAST_OUTPUTS 64 /* of a tile of the others */
 
-struct few {
+static __device__ __host__ constexpr int outputs_of(int rows)
+{
+    return rows > 4 ? 1 : 2;
+}
+
+struct plain {
     const void *a;
     enum dtype a_type;
     int64_t lda, n, k, ldc;
@@ -21,19 +28,14 @@ struct few {
 };
 
 /* Where weights come from: elements k .. k + 7 of output j, zeros from `end` on. */
-struct dense {
+struct stored {
     const void *w;
     enum dtype type;
     int64_t ld;
     bool aligned; /* every group of 8 to 16 bytes */
 };
 
-struct packed {
-    struct quantized q;
-    const float *tables;
-};
-
-static __device__ __forceinline__ void eight_of(float to[EACH], const struct dense &d, int64_t j, int64_t k, int64_t end)
+static __device__ __forceinline__ void eight_of(float to[EACH], const struct stored &d, int64_t j, int64_t k, int64_t end)
 {
     if (d.aligned && d.type != DTYPE_F32 && k + EACH <= end) {
         uint4 words = *(const uint4 *)((const uint16_t *)d.w + j * d.ld + k);
@@ -50,15 +52,16 @@ static __device__ __forceinline__ void eight_of(float to[EACH], const struct den
         to[e] = k + e < end ? stored_at(d.w, d.type, j * d.ld + k + e) : 0;
 }
 
-static __device__ __forceinline__ void eight_of(float to[EACH], const struct packed &p, int64_t j, int64_t k, int64_t end)
+static __device__ __forceinline__ void eight_of(float to[EACH], const struct quantized_source &p, int64_t j, int64_t k, int64_t end)
 {
 #pragma unroll
     for (int e = 0; e < EACH; e++)
-        to[e] = k + e < end ? quantized_value(&p.q, p.tables, j, k + e) : 0;
+        to[e] = k + e < end ? quantized_value(&p, j, k + e) : 0;
 }
 
-template <int M, class Weights> static __global__ void __launch_bounds__(32 * WARPS) few_kernel(struct few o, Weights weights)
+template <int M, class Weights> static __global__ void __launch_bounds__(32 * WARPS, 4) few_plain_kernel(struct plain o, Weights weights)
 {
+    const int OUTPUTS = outputs_of(M);
     __shared__ float rows[M][CHUNK];
     int lane = threadIdx.x % 32;
     int64_t first = ((int64_t)blockIdx.x * WARPS + threadIdx.x / 32) * OUTPUTS;
@@ -102,15 +105,49 @@ template <int M, class Weights> static __global__ void __launch_bounds__(32 * WA
         }
 }
 
-template <class Weights> static void launch(const struct few &o, const Weights &w)
+template <class Weights, int M> static void launch_for(const struct plain &o, const Weights &w)
 {
-    unsigned blocks = (unsigned)((o.n + WARPS * OUTPUTS - 1) / (WARPS * OUTPUTS));
+    const int64_t each = WARPS * outputs_of(M);
+    LAUNCH((few_plain_kernel<M, Weights>), (unsigned)((o.n + each - 1) / each), 32 * WARPS, 0, o, w);
+}
+
+template <class Weights> static void launch(const struct plain &o, const Weights &w)
+{
     if (o.m == 1)
-        LAUNCH((few_kernel<1, Weights>), blocks, 32 * WARPS, 0, o, w);
+        launch_for<Weights, 1>(o, w);
     else if (o.m <= 4)
-        LAUNCH((few_kernel<4, Weights>), blocks, 32 * WARPS, 0, o, w);
+        launch_for<Weights, 4>(o, w);
     else
-        LAUNCH((few_kernel<MATMUL_FEW_ROWS, Weights>), blocks, 32 * WARPS, 0, o, w);
+        launch_for<Weights, MATMUL_FEW_ROWS>(o, w);
+}
+
+static void plain_product(const struct matmul *m)
+{
+    const struct mat *b = &m->b;
+    bool integers = b->quantized && b->quantized->kind != QUANTIZED_NF4 && b->quantized->kind != QUANTIZED_FP4; /* multiplied as they are */
+    struct plain o = {m->a.data, m->a.type, m->a.row_stride, m->n, m->k, m->ldc, m->c, m->alpha, (int)m->m, m->beta != 0, m->round_bf16,
+                      m->round_bf16 && !integers};
+    if (!b->quantized) {
+        struct stored d = {b->data, b->type, b->col_stride, (uintptr_t)b->data % 16 == 0 && b->col_stride % EACH == 0};
+        launch(o, d);
+        return;
+    }
+    struct quantized_source p = quantized_source_of(b->quantized);
+    if (p.tables)
+        launch(o, p);
+}
+
+/* ---- which ---- */
+
+static few_start start_of(const struct matmul *m)
+{
+    const struct quantized *q = m->b.quantized;
+    few_start start = !m->round_bf16 || m->n >= INT32_MAX / 16 || m->k >= INT32_MAX / 16 || (m->n / 64 + 1) * (m->k / 32 + 1) > INT32_MAX ? NULL : few_dense_start(&m->b, m->k);
+    if (m->round_bf16 && q && !start)
+        start = few_codes_start(q);
+    if (m->round_bf16 && q && !start)
+        start = few_words_start(q);
+    return start;
 }
 
 bool few_takes(const struct matmul *m)
@@ -118,18 +155,33 @@ bool few_takes(const struct matmul *m)
     return m->m <= MATMUL_FEW_ROWS && m->a.col_stride == 1 && m->b.row_stride == 1 && !m->cuts;
 }
 
-void few_product(const struct matmul *m)
+void few_flush(struct few_batch *b)
 {
-    const struct mat *b = &m->b;
-    bool integers = b->quantized && b->quantized->kind != QUANTIZED_NF4 && b->quantized->kind != QUANTIZED_FP4; /* multiplied as they are */
-    struct few o = {m->a.data, m->a.type, m->a.row_stride, m->n, m->k, m->ldc, m->c, m->alpha, (int)m->m, m->beta != 0, m->round_bf16,
-                    m->round_bf16 && !integers};
-    if (!b->quantized) {
-        struct dense d = {b->data, b->type, b->col_stride, (uintptr_t)b->data % 16 == 0 && b->col_stride % EACH == 0};
-        launch(o, d);
+    if (b->count)
+        b->start(b->list, b->count);
+    b->count = 0, b->tiles = 0;
+}
+
+void few_add(struct few_batch *b, const struct matmul *m)
+{
+    few_start start = start_of(m);
+    int64_t tiles = m->n / LEAST_OUTPUTS + 1;
+    if (!start || tiles > FEW_COUNTERS) {
+        plain_product(m);
         return;
     }
-    struct packed p = {*b->quantized, quantized_tables()};
-    if (p.tables)
-        launch(o, p);
+    if (b->count && (start != b->start || b->count == FEW_MOST || b->tiles + tiles > FEW_COUNTERS))
+        few_flush(b);
+    b->start = start;
+    b->list[b->count++] = *m;
+    b->tiles += tiles;
+}
+
+unsigned *few_counters(void)
+{
+    static unsigned *there;
+    struct err e = ERR_INIT;
+    if (!there)
+        there = (unsigned *)cuda_alloc(FEW_COUNTERS * sizeof *there, &e);
+    return there;
 }

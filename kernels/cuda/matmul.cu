@@ -169,10 +169,6 @@ static void product_by_cuts(const struct matmul *m, enum dtype type, const struc
 static void product(const struct matmul *m, struct last_a *last)
 {
     enum dtype type = m->round_bf16 ? DTYPE_BF16 : DTYPE_F32;
-    if (few_takes(m)) {
-        few_product(m);
-        return;
-    }
     struct factor a = factor_a(m, type, last), b;
     if (!a.p)
         return;
@@ -202,22 +198,32 @@ static void no_product(const struct matmul *m)
         LAUNCH(zero_kernel, grid_for(m->m * m->n, THREADS), THREADS, 0, m->c, m->ldc, m->m, m->n);
 }
 
+/* Term j of all products before term j + 1 of any: those of few rows then go out together, and what is converted of A serves all that share it. */
 static void matmul(const struct matmul *list, int count)
 {
     struct last_a last = {};
+    struct few_batch few = {};
+    int terms = 0;
     for (int i = 0; i < count; i++)
-        for (int j = 0; j <= list[i].n_more; j++) {
-            struct matmul one = matmul_alone(list + i, j);
-            if (one.m <= 0 || one.n <= 0)
+        terms = list[i].n_more > terms ? list[i].n_more : terms;
+    for (int j = 0; j <= terms; j++) {
+        for (int i = 0; i < count; i++) {
+            if (j > list[i].n_more || list[i].m <= 0 || list[i].n <= 0)
                 continue;
-            if (one.k > 0)
-                product(&one, &last);
-            else
+            struct matmul one = matmul_alone(list + i, j);
+            if (one.k <= 0)
                 no_product(&one);
+            else if (few_takes(&one))
+                few_add(&few, &one);
+            else
+                product(&one, &last);
         }
+        few_flush(&few);
+    }
 }
 
 void cuda_fill_matmul(struct kernels *k)
 {
     k->matmul = matmul;
+    few_counters(); /* now: not while a graph is captured */
 }

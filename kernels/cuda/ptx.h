@@ -35,6 +35,29 @@ static __device__ __forceinline__ void mma_bf16(float c[4], const uint32_t a[4],
 #endif
 }
 
+/* a + b, two numbers of bf16 side by side. (sub and add of bf16x2 begin with sm_90.) */
+static __device__ __forceinline__ uint32_t bf16x2_add(uint32_t a, uint32_t b)
+{
+    uint32_t sum;
+#ifdef __CUDACC__
+    asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(sum) : "r"(a), "r"(0x3f803f80), "r"(b));
+#else
+    sum = 0;
+    for (int at = 0; at < 32; at += 16)
+        sum |= (uint32_t)__bfloat16_as_ushort(__float2bfloat16(__uint_as_float(a >> at << 16) + __uint_as_float(b >> at << 16))) << at;
+#endif
+    return sum;
+}
+
+/* Rounded to bf16, `low` in the lower half. */
+static __device__ __forceinline__ uint32_t pack_bf16(float low, float high)
+{
+    __nv_bfloat162 both = __floats2bfloat162_rn(low, high);
+    uint32_t u;
+    __builtin_memcpy(&u, &both, sizeof u);
+    return u;
+}
+
 /* Four 8 x 8 matrices of 16-bit elements: lane 8m + r points at row r of matrix m (16 bytes, aligned to 16); to[m] gets of matrix m row lane / 4,
  * elements 2 (lane % 4) and the next. */
 static __device__ __forceinline__ void ldmatrix_x4(uint32_t to[4], const void *shared)

@@ -21,20 +21,20 @@ const float *quantized_tables(void)
 
 /* ---- values ---- */
 
-static __global__ void dequantize_kernel(void *out, enum dtype type, int64_t ld, struct quantized q, const float *tables, int64_t row0, int64_t rows, int64_t col0,
+static __global__ void dequantize_kernel(void *out, enum dtype type, int64_t ld, struct quantized_source s, int64_t row0, int64_t rows, int64_t col0,
                                          int64_t cols)
 {
     for (int64_t at = grid_thread(); at < rows * cols; at += grid_threads()) {
         int64_t o = at / cols, i = at % cols;
-        store_as(out, type, o * ld + i, quantized_value(&q, tables, row0 + o, col0 + i));
+        store_as(out, type, o * ld + i, quantized_value(&s, row0 + o, col0 + i));
     }
 }
 
 void quantized_values(void *out, enum dtype type, int64_t ld, const struct quantized *q, int64_t row0, int64_t rows, int64_t col0, int64_t cols)
 {
-    const float *tables = quantized_tables();
-    if (tables && rows * cols > 0)
-        LAUNCH(dequantize_kernel, grid_for(rows * cols, THREADS), THREADS, 0, out, type, ld, *q, tables, row0, rows, col0, cols);
+    struct quantized_source s = quantized_source_of(q);
+    if (s.tables && rows * cols > 0)
+        LAUNCH(dequantize_kernel, grid_for(rows * cols, THREADS), THREADS, 0, out, type, ld, s, row0, rows, col0, cols);
 }
 
 /* ---- encoders ---- */

@@ -35,7 +35,7 @@ int64_t cuda_free_memory(void); /* bytes that cuda_alloc could give now */
 
 /* Device memory that grows as needed and is never given back, one block for each user; its contents last until the same user asks again. NULL only
  * after an error that stays (there is no memory): the caller returns. Not zeroed. */
-enum cuda_scratch { CUDA_SCRATCH_GEMM, CUDA_SCRATCH_CONVERT_A, CUDA_SCRATCH_CONVERT_B, CUDA_SCRATCH_PRODUCT, CUDA_SCRATCH_ATTENTION, CUDA_SCRATCH_ROWS,
+enum cuda_scratch { CUDA_SCRATCH_GEMM, CUDA_SCRATCH_CONVERT_A, CUDA_SCRATCH_CONVERT_B, CUDA_SCRATCH_FEW, CUDA_SCRATCH_ATTENTION, CUDA_SCRATCH_ROWS,
                     CUDA_SCRATCH_LOSS, CUDA_SCRATCH_UPDATE, CUDA_SCRATCH_QUANTIZED, CUDA_SCRATCHES };
 void *cuda_scratch(enum cuda_scratch which, size_t bytes);
 

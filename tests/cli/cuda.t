@@ -68,7 +68,7 @@ operations() { # PROGRAM ORDER
     [ "$status" = 0 ] || grep -hE '^(not ok|Bail|# )|^cuda-on-cpu' out err | sed 's/^/# /'
     not_ok "$1: every operation is there" grep -q 'not on the device' out
 }
-for program in kernels_rows kernels_matmul kernels_requantize adamw_8bit; do
+for program in kernels_rows kernels_matmul kernels_few kernels_requantize adamw_8bit; do
     operations $program forwards
     operations $program backwards
 done
