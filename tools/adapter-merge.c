@@ -37,7 +37,7 @@ static const struct opt options[] = {
 
 static const struct cli_tool tool = {
     "adapter-merge", "-m DIR -o DIR [options] ADAPTER...", "add LoRA adapters into the model they were made for", options,
-    CLI_OUTPUT | CLI_THREADS | CLI_SUMMARY | CLI_MODEL | CLI_PLAN | CLI_FILES,
+    CLI_OUTPUT | CLI_THREADS | CLI_SUMMARY | CLI_MODEL | CLI_DEVICE | CLI_PLAN | CLI_FILES,
     {"adapter-merge -m model/ -o merged/ adapter/", "adapter-merge -m model/ -o both/ --weights 1,0.5 first/ second/"}};
 
 static double *parse_weights(int n)
@@ -68,16 +68,20 @@ static void check_space(const struct merge_plan *p)
         die("%s: the merged model needs %lld bytes of disk, %lld are free", cli.output, need, have);
 }
 
-static void print_plan(const struct merge_options *mo, const struct merge_plan *p, const struct token_file *tokens)
+/* k: of --check. */
+static void print_plan(const struct merge_options *mo, const struct merge_plan *p, const struct kernels *k, const struct token_file *tokens)
 {
     struct err e = ERR_INIT;
     int64_t memory = 2 * p->largest + p->module + (64LL << 20), check = 0;
-    if (tokens && merge_check_memory(mo, p->bytes, tokens, &check, &e) < 0)
+    if (tokens && merge_check_memory(mo, k, p->bytes, tokens, &check, &e) < 0)
         die_err(&e);
     long long have = outfile_free_space(cli.output), need = p->bytes + 1000000 + 500LL * p->n_tensors;
     printf("tensors  %d, %d of them changed\n", p->n_tensors, p->n_changed);
     printf("disk     %lld bytes, %lld free\n", need, have);
-    printf("memory   at most %lld bytes\n", (long long)(memory > check ? memory : check));
+    bool here = !tokens || k->host_memory;
+    printf("memory   at most %lld bytes\n", (long long)(here && check > memory ? check : memory));
+    if (!here)
+        printf("memory   of %s, at most %lld bytes\n", k->name, (long long)check);
     if (p->untied)
         printf("lm_head  is split from the embedding\n");
     exit(cli_end(have >= 0 && have < need ? EXIT_FAILED : EXIT_DONE));
@@ -101,12 +105,12 @@ static char *options_json(const double *weights, int n)
 }
 
 /* The result is still in its temporary folder: when it fails here, nothing of it appears. */
-static void check(const struct merge_options *mo, const char *dir, const struct token_file *t)
+static void check(const struct merge_options *mo, const struct kernels *k, const char *dir, const struct token_file *t)
 {
     struct err e = ERR_INIT;
     struct divergence d;
     msg_verbose("comparing with the base and its adapters over %lld tokens", (long long)t->n_trained);
-    if (merge_check(mo, dir, t, &d, &e) < 0)
+    if (merge_check(mo, k, dir, t, &d, &e) < 0)
         die_err(&e);
     if (d.bad || d.bad_reference)
         die("%s: the scores of %s are not finite for %lld of %lld tokens, so they cannot be compared", o.check,
@@ -156,6 +160,9 @@ int main(int argc, char **argv)
     struct token_file *tokens = o.check ? token_file_open(o.check, &e) : NULL;
     if (o.check && (!tokens || token_file_expect(tokens, TOKEN_KIND_SAMPLES, &e) < 0))
         die_err(&e);
+    const struct kernels *k = tokens ? kernels_open(cli.device, &e) : NULL;
+    if (tokens && !k)
+        die_err(&e);
     struct merge_options mo = {cli.model, (const char *const *)argv + first, weights, n, parse_type(), o.max_shard, o.base16, o.requantize};
     struct merge *m = merge_open(&mo, &e);
     if (!m)
@@ -166,7 +173,7 @@ int main(int argc, char **argv)
     if (p.aware)
         msg_warn("an adapter was trained with --merge-aware: only --requantize makes of it what was trained");
     if (cli.plan)
-        print_plan(&mo, &p, tokens);
+        print_plan(&mo, &p, k, tokens);
     check_space(&p);
     msg_verbose("%s: %d adapter%s change %d of %d tensors", cli.model, n, n == 1 ? "" : "s", p.n_changed, p.n_tensors);
     if (p.untied)
@@ -183,7 +190,7 @@ int main(int argc, char **argv)
     p = merge_plan(m);
     merge_close(m);
     if (tokens)
-        check(&mo, outdir_path(d), tokens);
+        check(&mo, k, outdir_path(d), tokens);
     if (outdir_commit(d, &e) < 0)
         die_err(&e);
     free(weights);

@@ -52,7 +52,7 @@ static const struct opt options[] = {
 
 static const struct cli_tool tool = {
     "quantize", "-m DIR -o DIR --method METHOD [options]", "store a model's weights in 2 to 8 bits", options,
-    CLI_OUTPUT | CLI_THREADS | CLI_SUMMARY | CLI_MODEL | CLI_PLAN,
+    CLI_OUTPUT | CLI_THREADS | CLI_SUMMARY | CLI_MODEL | CLI_DEVICE | CLI_PLAN,
     {"quantize -m model/ -o model-nf4/ --method nf4 --double-quant", "quantize -m model/ -o model-4bit/ --method rtn --report"}};
 
 static void refuse(bool given, bool of_method, const char *option)
@@ -126,8 +126,11 @@ static int look_at_earlier(const char *run, const struct run_record *old, int fo
     return e->set ? -1 : run_record_is_whole(old, cli.output);
 }
 
-static int check_resources(const struct quantize_plan *p, int64_t available, int64_t free_bytes, struct err *e)
+static int check_resources(const struct quantize_job *j, const struct quantize_plan *p, int64_t available, int64_t free_bytes, struct err *e)
 {
+    int64_t there = p->device ? j->device->free_memory() : 0;
+    if (p->device > there)
+        return err_set(e, "needs %" PRId64 " bytes of memory on %s, %" PRId64 " may be used", p->device, j->device->name, there);
     if (available >= 0 && p->memory > available)
         return err_set(e, "needs %" PRId64 " bytes of memory, %" PRId64 " may be used", p->memory, available);
     if (free_bytes >= 0 && p->disk > free_bytes)
@@ -138,10 +141,11 @@ static int check_resources(const struct quantize_plan *p, int64_t available, int
 static int print_plan(const struct quantize_job *j, const struct quantize_plan *p, int64_t available, int64_t free_bytes, struct err *e)
 {
     struct buf b = BUF_INIT;
-    quantize_plan_text(&b, p, j->selection, available, free_bytes, quantize_plan_seconds(p, j->o, j->selection, j->model, j->tokens));
+    quantize_plan_text(&b, p, j->selection, available, free_bytes, quantize_plan_seconds(p, j->o, j->selection, j->model, j->tokens),
+                       j->device->name);
     fputs(buf_str(&b), stdout);
     buf_release(&b);
-    return check_resources(p, available, free_bytes, e);
+    return check_resources(j, p, available, free_bytes, e);
 }
 
 static void report(const struct quantize_job *j, json_t *list, int64_t bytes)
@@ -243,14 +247,14 @@ static int run(struct quantize_job *j, struct run_record *old, struct err *e)
     }
     if (quantize_describe(j, &run_text, &provenance, e) < 0)
         return -1;
-    quantize_plan(&plan, j->o, j->selection, j->model, j->tokens);
+    quantize_plan(&plan, j->o, j->selection, j->model, j->device, j->tokens);
     j->run = run_text, j->provenance = provenance;
     int done = cli.output ? look_at_earlier(run_text, old, found, e) : 0;
     if (done >= 0 && cli.plan)
         done = print_plan(j, &plan, available, free_bytes, e);
     else if (done == 1)
         done = already_complete(j, e);
-    else if (done == 0 && (done = check_resources(&plan, available, free_bytes, e)) == 0) {
+    else if (done == 0 && (done = check_resources(j, &plan, available, free_bytes, e)) == 0) {
         msg_info("%s: %s, %d layers; %s: %d modules, %" PRId64 " weights%s", cli.model, j->model->config.type, j->model->config.layers, o.method,
                  j->selection->n_quantized, j->selection->weights, j->selection->n_kept ? ", others as they are" : "");
         stop_defer();
@@ -270,10 +274,10 @@ int main(int argc, char **argv)
     struct quantize_selection selection = {0};
     struct run_record old = {0};
     const struct kernels *k = kernels_open("cpu", &e);
-    struct quantize_job j = {.o = &q, .selection = &selection, .out = cli.output ? cli.output : ".", .max_shard = o.max_shard, .stop = stop_requested,
+    struct quantize_job j = {.o = &q, .device = k, .selection = &selection, .out = cli.output ? cli.output : ".", .max_shard = o.max_shard, .stop = stop_requested,
                              .say = say, .progress = show_progress};
     struct token_file *tokens = NULL;
-    if (!k || !(j.model = model_open(cli.model, k, &e)))
+    if (!k || !(j.model = model_open(cli.model, k, &e)) || (solver_has(q.method) && !(j.device = kernels_open(cli.device, &e))))
         die_err(&e);
     if (o.calibrate && (!(j.tokens = tokens = token_file_open(o.calibrate, &e)) || token_file_expect(tokens, TOKEN_KIND_SAMPLES, &e) < 0 ||
                         check_tokens(j.model, cli.model, tokens, &e) < 0))

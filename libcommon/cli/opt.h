@@ -68,6 +68,7 @@ enum {
     CLI_MODEL = 8,    /* -m */
     CLI_COMPUTE = 16, /* --device --dtype --seed */
     CLI_PLAN = 32,    /* -n */
+    CLI_DEVICE = 128, /* --device alone */
     CLI_FILES = 64,   /* no option: the operands are files or folders that are read */
 };
 

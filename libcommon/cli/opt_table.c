@@ -14,6 +14,7 @@ static const struct {
     {CLI_OUTPUT, {OPT_STRING, 'o', "output", &cli.output, "PATH", "write to PATH, which appears only when complete", .path = OPT_OUTPUT}},
     {CLI_OUTPUT, {OPT_FLAG, 'f', "force", &cli.force, NULL, "replace an existing output"}},
     {CLI_COMPUTE, {OPT_STRING, 0, "device", &cli.device, "auto|cpu|cuda[:N]", "where to compute (auto: the GPU when there is one)"}},
+    {CLI_DEVICE, {OPT_STRING, 0, "device", &cli.device, "auto|cpu|cuda[:N]", "where to compute (auto: the GPU when there is one)"}},
     {CLI_COMPUTE, {OPT_CHOICE, 0, "dtype", &cli.dtype, "auto|bf16|f32", "arithmetic (auto: bf16 where the hardware multiplies it)"}},
     {CLI_COMPUTE, {OPT_COUNT, 0, "seed", &cli.seed, "N", "seed of all random numbers (0)"}},
     {CLI_PLAN, {OPT_FLAG, 'n', "plan", &cli.plan, NULL, "print memory, disk, steps and time; write nothing"}},

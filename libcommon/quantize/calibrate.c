@@ -1,12 +1,16 @@
 #include "quantize/calibrate.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/mem.h"
 #include "base/threads.h"
+#include "kernels/view.h"
 #include "model/rope.h"
+#include "quantize/hessian.h"
 
 #define NEXT CALIBRATE_STAGES  /* what leads to the inputs of the next layer */
+#define NORMS 4
 
 const struct calibrate_span CALIBRATE_SPANS[CALIBRATE_STAGES] = {
     [CALIBRATE_QKV] = {LAYER_Q, LAYER_O}, [CALIBRATE_O] = {LAYER_O, LAYER_GATE}, [CALIBRATE_GATE_UP] = {LAYER_GATE, LAYER_DOWN},
@@ -20,7 +24,8 @@ struct chunk {
 };
 
 struct calibrate {
-    struct model *m;
+    struct model *m;     /* of the host's memory */
+    const struct kernels *k;
     int (*stop)(void);
     int n_samples;
     int64_t *start;      /* (n_samples + 1) rows */
@@ -35,9 +40,12 @@ struct calibrate {
     struct layer_kept kept;
     struct layer_work work;
     float *cos_sin;
-    int32_t *pos, *ids;
+    int32_t *pos;
+    /* Where device memory is not the host's: the layer in use, and the products of struct hessian. */
+    float *weight[LAYER_LINEARS], *bias[LAYER_LINEARS], *norm[NORMS], *products;
     /* host */
-    float *host_cos_sin, *inv;
+    int32_t *ids;
+    float *host_cos_sin, *inv, *spare;
     struct attention_seq *seq;
     struct layer held;   /* as the layer in use was before */
     int used;            /* -1: none */
@@ -57,6 +65,21 @@ static int64_t mid_width(const struct model *m)
 static float *take(struct arena *a, int64_t rows, int64_t cols)
 {
     return cols ? arena_alloc(a, "calibration", (size_t)rows * (size_t)cols, sizeof(float)) : NULL;
+}
+
+static void layout_layer(struct calibrate *c, struct arena *a)
+{
+    const struct model_config *o = &c->m->config;
+    int64_t most = 0;
+    for (int i = 0; i < LAYER_LINEARS; i++) {
+        const struct linear *l = layer_linear(&c->m->layers[0], i);
+        c->weight[i] = take(a, l->out, l->in);
+        c->bias[i] = take(a, 1, l->bias ? l->out : 0);
+        most = max_of(most, l->in);
+    }
+    for (int i = 0; i < NORMS; i++)
+        c->norm[i] = take(a, 1, i < 2 ? o->hidden : o->qk_norm ? o->head_dim : 0);
+    c->products = take(a, 1, hessian_products(most));
 }
 
 static void layout(struct calibrate *c, struct arena *a)
@@ -79,9 +102,10 @@ static void layout(struct calibrate *c, struct arena *a)
     c->work.k_rot = take(a, n, o->qk_norm ? kv : 0);
     c->cos_sin = take(a, n, o->head_dim);
     c->pos = arena_alloc(a, "calibration", (size_t)n, sizeof *c->pos);
-    c->ids = arena_alloc(a, "calibration", (size_t)n, sizeof *c->ids);
     c->work.pos = c->pos;
     c->work.cos_sin = c->cos_sin;
+    if (!c->k->host_memory)
+        layout_layer(c, a);
 }
 
 /* The samples that are used: all, or the i-th of those that lie evenly spread. */
@@ -117,10 +141,11 @@ static void make_chunks(struct calibrate *c)
     }
 }
 
-static struct calibrate *new_unplanned(const struct model *m, const struct token_file *t, int64_t most)
+static struct calibrate *new_unplanned(const struct model *m, const struct kernels *k, const struct token_file *t, int64_t most)
 {
     struct calibrate *c = mem_zalloc(1, sizeof *c);
     c->m = (struct model *)m;
+    c->k = k;
     c->used = c->gone = -1;
     c->staged = most <= 0;
     choose_samples(c, t, most);
@@ -130,9 +155,9 @@ static struct calibrate *new_unplanned(const struct model *m, const struct token
     return c;
 }
 
-int64_t calibrate_bytes(const struct model *m, const struct token_file *t, int64_t most)
+int64_t calibrate_bytes(const struct model *m, const struct kernels *k, const struct token_file *t, int64_t most)
 {
-    struct calibrate *c = new_unplanned(m, t, most);
+    struct calibrate *c = new_unplanned(m, k, t, most);
     int64_t bytes = (int64_t)c->arena.used;
     calibrate_close(c);
     return bytes;
@@ -147,8 +172,10 @@ static int embed_sample(struct calibrate *c, const struct token_file *t, int i, 
         if (s.ids[j] >= (uint64_t)m->config.vocab)
             return err_set(e, "%s: sample %lld: found token %u, expected less than the vocabulary's %lld", t->path, (long long)index, s.ids[j],
                            (long long)m->config.vocab);
-    m->k->copy_in(c->ids, s.ids, s.n * sizeof *s.ids);
-    m->k->embedding(c->x + c->start[i] * m->config.hidden, &table, c->ids, s.n, m->config.hidden);
+    memcpy(c->ids, s.ids, s.n * sizeof *s.ids);
+    float *there = c->x + c->start[i] * m->config.hidden, *x = kernels_stage(c->k, there, c->spare);
+    m->k->embedding(x, &table, c->ids, s.n, m->config.hidden);
+    kernels_staged(c->k, there, x, (size_t)(s.n * m->config.hidden) * sizeof *x);
     return 0;
 }
 
@@ -162,24 +189,26 @@ static int fill(struct calibrate *c, const struct token_file *t, int64_t most, s
     int32_t *pos = mem_array(NULL, n, sizeof *pos);
     for (size_t i = 0; i < n; i++)
         pos[i] = (int32_t)i;
-    c->m->k->copy_in(c->pos, pos, n * sizeof *pos);
+    c->k->copy_in(c->pos, pos, n * sizeof *pos);
     free(pos);
-    c->work.pass = (struct linear_pass){.k = c->m->k, .bf16 = c->m->bf16};
+    c->ids = mem_array(NULL, n, sizeof *c->ids);
+    c->spare = c->k->host_memory ? NULL : mem_array(NULL, n, (size_t)c->m->config.hidden * sizeof *c->spare);
+    c->work.pass = (struct linear_pass){.k = c->k, .bf16 = c->m->bf16};
     for (int i = 0; i < c->n_samples; i++)
         if (embed_sample(c, t, i, chosen(t, i, most), e))
             return -1;
     return 0;
 }
 
-struct calibrate *calibrate_open(struct model *m, const struct token_file *t, int64_t most, int (*stop)(void), struct err *e)
+struct calibrate *calibrate_open(struct model *m, const struct kernels *k, const struct token_file *t, int64_t most, int (*stop)(void), struct err *e)
 {
     if (t->n_samples < 1 || t->n_samples > INT32_MAX) {
         err_set(e, "%s: found %lld samples, expected at least 1 to calibrate with", t->path, (long long)t->n_samples);
         return NULL;
     }
-    struct calibrate *c = new_unplanned(m, t, most);
+    struct calibrate *c = new_unplanned(m, k, t, most);
     c->stop = stop;
-    if (!arena_commit(&c->arena, m->k->alloc, m->k->free, e) && !fill(c, t, most, e))
+    if (!arena_commit(&c->arena, k->alloc, k->free, e) && !fill(c, t, most, e))
         return c;
     calibrate_close(c);
     return NULL;
@@ -194,6 +223,8 @@ void calibrate_close(struct calibrate *c)
     free(c->start);
     free(c->chunks);
     free(c->host_cos_sin);
+    free(c->ids);
+    free(c->spare);
     free(c->inv);
     free(c->seq);
     free(c);
@@ -202,6 +233,16 @@ void calibrate_close(struct calibrate *c)
 int64_t calibrate_tokens(const struct calibrate *c)
 {
     return c->start[c->n_samples];
+}
+
+const struct kernels *calibrate_device(const struct calibrate *c)
+{
+    return c->k;
+}
+
+float *calibrate_products(const struct calibrate *c)
+{
+    return c->products;
 }
 
 const float *calibrate_states(const struct calibrate *c)
@@ -215,29 +256,40 @@ const int64_t *calibrate_bounds(const struct calibrate *c, int *n)
     return c->start;
 }
 
-static void use_vector(float **to, const struct quantize_vector *v)
+/* n values where the device reads them: there, or as they are. */
+static float *put(const struct calibrate *c, float *there, float *value, int64_t n)
 {
-    if (*to)
-        *to = v->value;
+    if (c->k->host_memory)
+        return value;
+    c->k->copy_in(there, value, (size_t)n * sizeof *value);
+    return there;
+}
+
+void calibrate_use_linears(struct calibrate *c, const struct quantize_layer *l, int first, int end)
+{
+    for (int i = first; i < end; i++) {
+        const struct quantize_module *m = &l->modules[i];
+        struct linear *to = layer_linear(&c->m->layers[l->index], i);
+        to->weight = put(c, c->weight[i], m->weight, m->out * m->in);
+        to->type = DTYPE_F32;
+        to->quantized = NULL;
+        if (to->bias)
+            to->bias = put(c, c->bias[i], m->bias.value, m->bias.n);
+    }
 }
 
 void calibrate_use(struct calibrate *c, const struct quantize_layer *l)
 {
     calibrate_restore(c);
     struct layer *ly = &c->m->layers[l->index];
+    struct norm *const norms[NORMS] = {&ly->attn_norm, &ly->mlp_norm, &ly->q_norm, &ly->k_norm};
+    const struct quantize_vector *const values[NORMS] = {&l->attn_norm, &l->mlp_norm, &l->q_norm, &l->k_norm};
     c->held = *ly;
     c->used = l->index;
-    for (int i = 0; i < LAYER_LINEARS; i++) {
-        struct linear *to = layer_linear(ly, i);
-        to->weight = l->modules[i].weight;
-        to->type = DTYPE_F32;
-        to->quantized = NULL;
-        use_vector(&to->bias, &l->modules[i].bias);
-    }
-    use_vector(&ly->attn_norm.weight, &l->attn_norm);
-    use_vector(&ly->mlp_norm.weight, &l->mlp_norm);
-    use_vector(&ly->q_norm.weight, &l->q_norm);
-    use_vector(&ly->k_norm.weight, &l->k_norm);
+    calibrate_use_linears(c, l, 0, LAYER_LINEARS);
+    for (int i = 0; i < NORMS; i++)
+        if (norms[i]->weight)
+            norms[i]->weight = put(c, c->norm[i], values[i]->value, values[i]->n);
 }
 
 void calibrate_restore(struct calibrate *c)
@@ -266,7 +318,7 @@ static void fill_rotation(struct calibrate *c, int first, int n)
         for (int64_t i = 0; i < len; i++)
             rope_fill(c->host_cos_sin + (at + i) * d, c->inv, o->head_dim, scaling, i);
     }
-    c->m->k->copy_in(c->cos_sin, c->host_cos_sin, (size_t)((c->start[first + n] - base) * d) * sizeof *c->cos_sin);
+    c->k->copy_in(c->cos_sin, c->host_cos_sin, (size_t)((c->start[first + n] - base) * d) * sizeof *c->cos_sin);
 }
 
 /* From work.xn to kept.att. */
@@ -282,7 +334,7 @@ static void attend(struct calibrate *c, int layer, int first, int n)
     }
     a.n_seq = n;
     a.seq = c->seq;
-    c->m->k->attention(&a);
+    c->k->attention(&a);
 }
 
 /* What a stage adds to the one before, over one chunk. Returns the inputs of the stage's linears. */
@@ -314,7 +366,7 @@ static const float *stage_chunk(struct calibrate *c, int layer, enum calibrate_s
 
 static void copy_states(const struct calibrate *c, float *to, const float *from, int64_t rows)
 {
-    c->m->k->gather_rows(to, from, c->pos, rows, c->m->config.hidden);
+    c->k->gather_rows(to, from, c->pos, rows, c->m->config.hidden);
 }
 
 /* One chunk, with what other stages left or will want in the places for all tokens. */
@@ -390,19 +442,28 @@ int64_t calibrate_try_rows(const struct calibrate *c)
     return c->chunks[0].rows;
 }
 
+/* y (rows, C), host memory, through what held the norm's output: that is used up. */
+static void try_linear(struct calibrate *c, const struct linear *l, float *y, const float *x, int64_t rows)
+{
+    float *there = c->k->host_memory ? y : c->work.xn;
+    linear_forward(&c->work.pass, l, there, x, NULL, rows);
+    if (there != y)
+        c->k->copy_out(y, there, (size_t)(rows * l->out) * sizeof *y);
+}
+
 void calibrate_try_attention(struct calibrate *c, int layer, float *out)
 {
     const struct chunk *k = &c->chunks[0];
     stage_chunk(c, layer, CALIBRATE_O, k);
-    linear_forward(&c->work.pass, &c->m->layers[layer].o, out, c->kept.att, NULL, k->rows);
+    try_linear(c, &c->m->layers[layer].o, out, c->kept.att, k->rows);
 }
 
 void calibrate_try_mlp(struct calibrate *c, int layer, const float *x2, float *out)
 {
     const struct chunk *k = &c->chunks[0];
     struct layer_kept kept = c->kept;
-    kept.x2 = (float *)x2; /* only read */
+    kept.x2 = put(c, c->kept.x2, (float *)x2, k->rows * c->m->config.hidden); /* only read */
     layer_mlp_input(&c->work, c->m, layer, &kept, k->rows);
     layer_hidden(&c->work, c->m, layer, &kept, k->rows);
-    linear_forward(&c->work.pass, &c->m->layers[layer].down, out, c->work.f, NULL, k->rows);
+    try_linear(c, &c->m->layers[layer].down, out, c->work.f, k->rows);
 }

@@ -12,7 +12,7 @@
  * Both ways give the same hidden states, bit for bit, when the weights are the same in the end: a run that is taken up again advances
  * through the layers that are done. Samples are packed whole, some CALIBRATE_ROWS rows at a time, and never see each other; a stage's parts
  * come in order and are the same for any number of threads. Functions that compute return 1 when `stop` said so (the state is then
- * lost), else 0. Memory: the model's device. */
+ * lost), else 0. */
 #ifndef QUANTIZE_CALIBRATE_H
 #define QUANTIZE_CALIBRATE_H
 
@@ -31,17 +31,19 @@ extern const struct calibrate_span CALIBRATE_SPANS[CALIBRATE_STAGES];
 
 struct calibrate;
 
-/* x (rows, inputs of the stage's linears) */
+/* x (rows, inputs of the stage's linears), device memory */
 typedef void calibrate_sink(void *arg, const float *x, int64_t rows);
 
 /* most > 0: samples evenly spread over the file, as many as have together at most that many tokens (and at least one). Ids outside
- * the vocabulary are errors. m and t live until close. */
-struct calibrate *calibrate_open(struct model *m, const struct token_file *t, int64_t most, int (*stop)(void), struct err *e) MUST_CHECK;
+ * the vocabulary are errors. m and t live until close. The walk is k's; m is of the host's memory, and so are the layers that are used. */
+struct calibrate *calibrate_open(struct model *m, const struct kernels *k, const struct token_file *t, int64_t most, int (*stop)(void), struct err *e) MUST_CHECK;
 void calibrate_close(struct calibrate *c); /* NULL is fine; restores */
 int64_t calibrate_tokens(const struct calibrate *c);
-int64_t calibrate_bytes(const struct model *m, const struct token_file *t, int64_t most); /* device memory of a walk */
+int64_t calibrate_bytes(const struct model *m, const struct kernels *k, const struct token_file *t, int64_t most); /* device memory of a walk */
 
 void calibrate_use(struct calibrate *c, const struct quantize_layer *l);
+/* Of a layer in use, or one that differs from it in these linears alone: they changed. */
+void calibrate_use_linears(struct calibrate *c, const struct quantize_layer *l, int first, int end);
 void calibrate_restore(struct calibrate *c);
 
 /* Of a walk of all samples (most 0). sink NULL: only computed. */
@@ -51,12 +53,15 @@ int calibrate_inputs(struct calibrate *c, int layer, calibrate_sink *const sinks
 int calibrate_advance(struct calibrate *c, int layer) MUST_CHECK;
 bool calibrate_stopped(const struct calibrate *c); /* for work between stages: has `stop` said so? */
 
-/* The inputs of a layer: hidden states (tokens, C), and the samples' bounds among them (*n + 1). For searches that run parts of a layer. */
+const struct kernels *calibrate_device(const struct calibrate *c);
+float *calibrate_products(const struct calibrate *c); /* for struct hessian; NULL where the device's memory is the host's */
+
+/* The inputs of a layer: hidden states (tokens, C), device memory, and the samples' bounds among them (*n + 1). For searches that run parts of a layer. */
 const float *calibrate_states(const struct calibrate *c);
 const int64_t *calibrate_bounds(const struct calibrate *c, int *n);
 
 /* For searches that run a block of the layer again and again: the first samples' rows, one pack. Both write what the block adds to the
- * residual, (rows, C): attention from the layer's inputs, the feed-forward from x2, the residual after attention. */
+ * residual, (rows, C), host memory: attention from the layer's inputs, the feed-forward from x2, the residual after attention. */
 int64_t calibrate_try_rows(const struct calibrate *c);
 void calibrate_try_attention(struct calibrate *c, int layer, float *out);
 void calibrate_try_mlp(struct calibrate *c, int layer, const float *x2, float *out);

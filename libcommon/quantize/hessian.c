@@ -12,9 +12,14 @@ enum {
     PANEL = 128, /* rows of H in f32 for hessian_energy */
 };
 
-void hessian_init(struct hessian *h, int64_t n)
+int64_t hessian_products(int64_t n)
 {
-    *h = (struct hessian){.n = n};
+    return n * HELD;
+}
+
+void hessian_init(struct hessian *h, int64_t n, float *there)
+{
+    *h = (struct hessian){.n = n, .there = there};
     h->at = mem_zalloc((size_t)n, (size_t)n * sizeof *h->at);
     h->part = mem_array(NULL, (size_t)n, HELD * sizeof *h->part);
 }
@@ -48,15 +53,23 @@ struct blocks {
     int64_t used;                 /* of the scratch */
 };
 
+static float *made_in(const struct hessian *h)
+{
+    return h->there ? h->there : h->part;
+}
+
 static void blocks_run(struct blocks *b)
 {
+    float *made = made_in(b->h);
     b->k->matmul(b->list, b->count);
+    if (made != b->h->part)
+        b->k->copy_out(b->h->part, made, (size_t)b->used * sizeof *made);
     for (int i = 0; i < b->count; i++) {
         const struct matmul *m = &b->list[i];
 #pragma omp parallel for schedule(static)
         for (int64_t r = 0; r < m->m; r++) {
             double *to = b->h->at + (b->row[i] + r) * b->h->n + b->col[i];
-            const float *sum = m->c + r * m->ldc;
+            const float *sum = b->h->part + (m->c - made) + r * m->ldc;
 #pragma omp simd
             for (int64_t c = 0; c < m->n; c++)
                 to[c] += (double)sum[c];
@@ -71,7 +84,7 @@ static void add_block(struct blocks *b, int64_t row, int64_t m, int64_t col, int
     int64_t width = b->h->n;
     if (b->count == LIST || b->used + m * n > HELD * width)
         blocks_run(b);
-    b->list[b->count] = (struct matmul){m, n, b->rows, {b->x + row, DTYPE_F32, 1, width}, {b->x + col, DTYPE_F32, width, 1}, b->h->part + b->used, n, 1, 0, false};
+    b->list[b->count] = (struct matmul){m, n, b->rows, {b->x + row, DTYPE_F32, 1, width}, {b->x + col, DTYPE_F32, width, 1}, made_in(b->h) + b->used, n, 1, 0, false};
     b->row[b->count] = row, b->col[b->count++] = col;
     b->used += m * n;
 }

@@ -46,13 +46,13 @@ static void plan_layer(struct quantize_plan *p, const struct quantize_options *o
 }
 
 void quantize_plan(struct quantize_plan *p, const struct quantize_options *o, const struct quantize_selection *s, const struct model *m,
-                   const struct token_file *t)
+                   const struct kernels *device, const struct token_file *t)
 {
     *p = (struct quantize_plan){.program = PROGRAM + PER_THREAD * threads_count() + 400LL * m->folder->n_tensors};
     plan_disk(p, o, s, m);
     plan_layer(p, o, s, m);
     if (solver_has(o->method))
-        p->calibration = solver_memory(o, m, t);
+        p->calibration = solver_memory(o, m, device, t, &p->device);
     p->memory = p->program + p->stored + p->encoded + p->work + p->calibration;
 }
 
@@ -89,6 +89,8 @@ double quantize_plan_seconds(const struct quantize_plan *p, const struct quantiz
     double seconds = (double)p->disk / WRITTEN_PER_SECOND;
     if (!solver_has(o->method))
         return seconds + (double)s->weights * seconds_per_weight(o, s, m);
+    if (p->device)
+        return -1; /* what it does in a second is not known */
     struct solver_work w;
     struct kernels_ceiling c;
     double rate = plan_product_rate(m, t->longest);
@@ -105,7 +107,7 @@ static void line(struct buf *b, const char *label, int64_t bytes)
 }
 
 void quantize_plan_text(struct buf *b, const struct quantize_plan *p, const struct quantize_selection *s, int64_t available, int64_t free_bytes,
-                        double seconds)
+                        double seconds, const char *device)
 {
     char text[32];
     buf_printf(b, "work\n%-34s %18d  of %d\n%-34s %18lld\n", "modules quantized", s->n_quantized, s->n_quantized + s->n_kept, "their weights",
@@ -121,6 +123,10 @@ void quantize_plan_text(struct buf *b, const struct quantize_plan *p, const stru
     line(b, "peak, about", p->memory);
     if (available >= 0)
         line(b, "may be used", available);
+    if (p->device) {
+        buf_printf(b, "memory on %s (bytes)\n", device);
+        line(b, "calibration, about", p->device);
+    }
     buf_printf(b, "disk (bytes)\n");
     line(b, "the result", p->result);
     line(b, "finished layers meanwhile", p->meanwhile);

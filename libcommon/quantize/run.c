@@ -259,7 +259,7 @@ int quantize_run(const struct quantize_job *j, struct quantize_result *result, s
     *result = (struct quantize_result){0};
     sha256_hex(j->run, strlen(j->run), r.hash);
     if (run_folder_record(j->folder, "running", j->run, 0, layers, e) == 0 && layer_files_begin(j->out, e) == 0 && check_others(j->model, e) == 0 &&
-        (!solver_has(j->o->method) || (r.solver = solver_open(j->o, j->model, j->tokens, j->stop, e))))
+        (!solver_has(j->o->method) || (r.solver = solver_open(j->o, j->model, j->device, j->tokens, j->stop, e))))
         status = all_layers(&r, result, e);
     solver_close(r.solver);
     if (status == 0)

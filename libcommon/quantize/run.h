@@ -20,6 +20,7 @@ struct quantize_job {
     const struct quantize_options *o;
     const struct quantize_selection *selection;
     struct model *model;                  /* opened; of the CPU's kernels */
+    const struct kernels *device;         /* of calibration; may be the model's */
     const struct token_file *tokens;      /* NULL: the method needs none */
     struct run_folder *folder;
     const char *out;

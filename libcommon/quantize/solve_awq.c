@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "kernels/view.h"
 #include "quantize/awq.h"
 #include "quantize/hessian.h"
 #include "quantize/solver.h"
@@ -59,17 +60,21 @@ static void add_rows(void *arg, const float *x, int64_t rows)
     struct inputs *in = arg;
     int64_t n = in->h.n;
     hessian_add(&in->h, in->k, x, rows);
+    size_t bytes = (size_t)(rows * n) * sizeof *x;
+    float *spare = in->k->host_memory ? NULL : mem_alloc(bytes);
+    x = kernels_view(in->k, x, spare, bytes);
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < n; i += 64)
         for (int64_t r = 0; r < rows; r++)
             for (int64_t j = i; j < i + 64 && j < n; j++)
                 in->sum[j] += (double)fabsf(x[r * n + j]);
+    free(spare);
 }
 
-static void inputs_init(struct inputs *in, const struct kernels *k, int64_t n)
+static void inputs_init(struct inputs *in, const struct calibrate *walk, int64_t n)
 {
-    in->k = k;
-    hessian_init(&in->h, n);
+    in->k = calibrate_device(walk);
+    hessian_init(&in->h, n, calibrate_products(walk));
     in->sum = mem_zalloc((size_t)n, sizeof *in->sum);
     in->mean = mem_array(NULL, (size_t)n, sizeof *in->mean);
 }
@@ -126,7 +131,7 @@ static double trial_error(struct search *q)
         float *w = q->trial.modules[q->first].weight;
         return error_of(s, q->first, w, m->weight, w, m->out);
     }
-    calibrate_use(s->walk, &q->trial);
+    calibrate_use_linears(s->walk, &q->trial, q->first, q->end);
     if (q->first == LAYER_Q)
         calibrate_try_attention(s->walk, q->l->index, q->got);
     else
@@ -270,7 +275,7 @@ static int scale_layer(struct state *s, struct quantize_layer *l)
     q.got = mem_array(NULL, (size_t)count, sizeof *q.got);
     q.x2 = mem_array(NULL, (size_t)count, sizeof *q.x2);
     calibrate_try_attention(s->walk, l->index, q.want);
-    memcpy(q.x2, calibrate_states(s->walk), (size_t)count * sizeof *q.x2);
+    calibrate_device(s->walk)->copy_out(q.x2, calibrate_states(s->walk), (size_t)count * sizeof *q.x2);
     s->m->k->add(q.x2, q.want, count);
     scales[CALIBRATE_QKV] = find_scales(&q, LAYER_Q, LAYER_O);
     if (l->modules[LAYER_V].out == l->modules[LAYER_O].in && l->modules[LAYER_V].in == l->modules[LAYER_O].out)
@@ -343,7 +348,7 @@ static int solve(const struct quantize_options *o, struct model *m, struct calib
 {
     struct state s = {.o = o, .m = m, .walk = walk};
     for (enum calibrate_stage g = CALIBRATE_QKV; g < CALIBRATE_STAGES; g++)
-        inputs_init(&s.in[g], m->k, l->modules[CALIBRATE_SPANS[g].first].in);
+        inputs_init(&s.in[g], walk, l->modules[CALIBRATE_SPANS[g].first].in);
     int rc = solve_with_inputs(&s, l, e);
     for (enum calibrate_stage g = CALIBRATE_QKV; g < CALIBRATE_STAGES; g++)
         inputs_release(&s.in[g]);

@@ -69,13 +69,15 @@ static int solve_shared(const struct state *s, struct quantize_layer *l, enum ca
 
 static int run_stage(const struct state *s, struct quantize_layer *l, enum calibrate_stage stage, struct err *e)
 {
-    struct sink to = {.k = s->m->k};
+    struct sink to = {.k = calibrate_device(s->walk)};
     if (!is_wanted(l, stage))
         return calibrate_stage(s->walk, l->index, stage, NULL, NULL, e);
-    hessian_init(&to.h, l->modules[CALIBRATE_SPANS[stage].first].in);
+    hessian_init(&to.h, l->modules[CALIBRATE_SPANS[stage].first].in, calibrate_products(s->walk));
     int rc = calibrate_stage(s->walk, l->index, stage, add_rows, &to, e);
     if (!rc)
         rc = solve_shared(s, l, stage, &to.h, e);
+    if (!rc)
+        calibrate_use_linears(s->walk, l, CALIBRATE_SPANS[stage].first, CALIBRATE_SPANS[stage].end);
     hessian_release(&to.h);
     return rc;
 }
@@ -98,9 +100,9 @@ static int solve_at_once(const struct state *s, struct quantize_layer *l, struct
     for (int i = CALIBRATE_QKV; i < CALIBRATE_STAGES; i++) {
         sinks[i] = is_wanted(l, i) ? add_rows : ignore_rows;
         args[i] = &to[i];
-        to[i].k = s->m->k;
+        to[i].k = calibrate_device(s->walk);
         if (is_wanted(l, i))
-            hessian_init(&to[i].h, l->modules[CALIBRATE_SPANS[i].first].in);
+            hessian_init(&to[i].h, l->modules[CALIBRATE_SPANS[i].first].in, calibrate_products(s->walk));
     }
     int rc = calibrate_inputs(s->walk, l->index, sinks, args);
     for (int i = CALIBRATE_QKV; i < CALIBRATE_STAGES; i++) {

@@ -19,10 +19,10 @@ bool solver_has(enum quantize_method m)
     return methods[m] != NULL;
 }
 
-struct solver *solver_open(const struct quantize_options *o, struct model *m, const struct token_file *t, int (*stop)(void), struct err *e)
+struct solver *solver_open(const struct quantize_options *o, struct model *m, const struct kernels *k, const struct token_file *t, int (*stop)(void), struct err *e)
 {
     const struct solver_method *method = methods[o->method];
-    struct calibrate *walk = calibrate_open(m, t, method->tokens, stop, e);
+    struct calibrate *walk = calibrate_open(m, k, t, method->tokens, stop, e);
     if (!walk)
         return NULL;
     struct solver *s = mem_alloc(sizeof *s);
@@ -54,10 +54,13 @@ void solver_close(struct solver *s)
     free(s);
 }
 
-int64_t solver_memory(const struct quantize_options *o, const struct model *m, const struct token_file *t)
+int64_t solver_memory(const struct quantize_options *o, const struct model *m, const struct kernels *k, const struct token_file *t, int64_t *device)
 {
     const struct solver_method *method = methods[o->method];
-    return calibrate_bytes(m, t, method->tokens) + method->memory(o, m);
+    int64_t rows = t->longest > CALIBRATE_ROWS ? t->longest : CALIBRATE_ROWS, pieces = rows * m->config.ffn * (int64_t)sizeof(float);
+    int64_t walk = calibrate_bytes(m, k, t, method->tokens);
+    *device = k->host_memory ? 0 : walk + (int64_t)k->scratch_bytes(m->config.heads, m->config.kv_heads, m->config.head_dim, rows);
+    return (k->host_memory ? walk : pieces) + method->memory(o, m);
 }
 
 void solver_work(struct solver_work *w, const struct quantize_options *o, const struct model *m, const struct token_file *t)

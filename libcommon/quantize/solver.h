@@ -1,6 +1,6 @@
 /* Methods that calibrate: GPTQ, AWQ.
  *
- *     s = solver_open(&options, model, tokens, stop, &e)
+ *     s = solver_open(&options, model, k, tokens, stop, &e)
  *     for each layer, in order:  solver_solve(s, &layer, &e); [the run stores it, rounded]; solver_advance(s, &layer, &e)
  *                                or, of a layer that an earlier run has finished, solver_advance alone
  *     solver_close(s)
@@ -29,16 +29,17 @@ bool solver_has(enum quantize_method m); /* else the method needs no data */
 
 struct solver;
 
-/* `stop` (may be NULL) is asked now and then; it makes solve and advance return 1. */
-struct solver *solver_open(const struct quantize_options *o, struct model *m, const struct token_file *t, int (*stop)(void), struct err *e) MUST_CHECK;
+/* The samples walk on k, all else is of the host. `stop` (may be NULL) is asked now and then; it makes solve and advance return 1. */
+struct solver *solver_open(const struct quantize_options *o, struct model *m, const struct kernels *k, const struct token_file *t, int (*stop)(void),
+                           struct err *e) MUST_CHECK;
 int solver_solve(struct solver *s, struct quantize_layer *l, struct err *e) MUST_CHECK;
 /* Makes the inputs of the next layer with this layer's weights, which now are what is stored. Called for layers 0, 1, 2 ... each once; not
  * needed for the last. */
 int solver_advance(struct solver *s, const struct quantize_layer *l) MUST_CHECK;
 void solver_close(struct solver *s); /* NULL is fine */
 
-/* Memory beside the layer itself (its weights in f32 and grids), for the plan. */
-int64_t solver_memory(const struct quantize_options *o, const struct model *m, const struct token_file *t);
+/* Memory beside the layer itself (its weights in f32 and grids), for the plan: the host's, and what k has of its own. */
+int64_t solver_memory(const struct quantize_options *o, const struct model *m, const struct kernels *k, const struct token_file *t, int64_t *device);
 
 /* Work, about, for the plan: of passes through the layers, over so many rows in all, and what is done in f32 beside them. */
 struct solver_work {

@@ -11,12 +11,10 @@ struct side {
     bool planned;
 };
 
-static int open_side(struct side *s, const char *dir, const struct merge_options *adapters, const struct token_file *t, int64_t rows, struct err *e)
+static int open_side(struct side *s, const struct kernels *k, const char *dir, const struct merge_options *adapters, const struct token_file *t, int64_t rows, struct err *e)
 {
     const struct plan_wish wish = {.rows = rows, .recompute = "none", .memory = INT64_MAX};
-    const struct kernels *k = kernels_open("cpu", e);
-    s->model = k ? model_open(dir, k, e) : NULL;
-    if (!s->model)
+    if (!(s->model = model_open(dir, k, e)))
         return -1;
     model_set_dtype(s->model, "f32");
     for (int i = 0; adapters && i < adapters->n_adapters; i++)
@@ -60,10 +58,10 @@ static int pair_bytes(struct linear *l, void *arg)
     return 0;
 }
 
-int merge_check_memory(const struct merge_options *o, int64_t merged_bytes, const struct token_file *t, int64_t *bytes, struct err *e)
+int merge_check_memory(const struct merge_options *o, const struct kernels *k, int64_t merged_bytes, const struct token_file *t, int64_t *bytes, struct err *e)
 {
     struct side a = {0};
-    int code = open_side(&a, o->model, o, t, 0, e);
+    int code = open_side(&a, k, o->model, o, t, 0, e);
     if (code == 0) { /* the merged model computes the same rows in as much */
         *bytes = 2 * a.plan.peak - a.plan.weights + merged_bytes + divergence_memory(a.plan.rows, a.model->config.vocab);
         model_each_linear(a.model, true, pair_bytes, bytes);
@@ -72,15 +70,15 @@ int merge_check_memory(const struct merge_options *o, int64_t merged_bytes, cons
     return code;
 }
 
-int merge_check(const struct merge_options *o, const char *merged, const struct token_file *t, struct divergence *r, struct err *e)
+int merge_check(const struct merge_options *o, const struct kernels *k, const char *merged, const struct token_file *t, struct divergence *r, struct err *e)
 {
     struct side a = {0}, b = {0};
     *r = (struct divergence){0};
-    int code = open_side(&a, o->model, o, t, 0, e);
+    int code = open_side(&a, k, o->model, o, t, 0, e);
     if (code == 0)
         code = plan_commit(&a.plan, NULL, e);
     if (code == 0)
-        code = open_side(&b, merged, NULL, t, a.plan.rows, e);
+        code = open_side(&b, k, merged, NULL, t, a.plan.rows, e);
     if (code == 0)
         code = plan_commit(&b.plan, NULL, e);
     if (code == 0)

@@ -34,8 +34,9 @@ done
 step() {
     program=$1 out=$2 device=$3
     shift 3
-    $program -q -o "$out" --device "$device" --seed 3 --batch 3 --lr 1e-2 --steps 2 "$@" train.tok
+    $program -q -o "$out" --device "$device" --seed 3 --batch 3 --lr 1e-2 --steps 2 "$@" "$data"
 }
+data=train.tok
 
 # Losses and norms of both steps, to 1e-5.
 agree() {
@@ -64,6 +65,50 @@ step lora-train again cuda --dtype f32 -m model --dropout 0.1
 ok 'lora-train: twice the same bytes' same_run cuda-lora again
 step lora-train bf16 cuda -m model
 ok 'in bf16 the loss is near' near "$(logged bf16 loss | cut -d' ' -f1)" "$(logged cuda-recompute loss | cut -d' ' -f1)" 1e-2
+
+# ---- preferences ----
+make-tokens -q -m model --kind pairs --samples 6 --max 20 -o pairs.tok
+make-tokens -q -m model --kind labelled --samples 6 --max 20 -o labelled.tok
+data=pairs.tok
+both dpo dpo-train -m model --loss sigmoid
+both dpo-full dpo-train -m model --full --lr 1e-4
+data=labelled.tok
+both kto dpo-train -m model --loss kto
+data=pairs.tok
+run dpo-train -q -m model --device cuda --dtype f32 --write-ref cuda.ref pairs.tok
+is_status 0 'dpo-train --write-ref'
+step dpo-train from-ref cpu --dtype f32 -m model --loss sigmoid --ref-logprobs cuda.ref
+ok 'dpo-train --write-ref: what training makes of them on the CPU' agree cpu-dpo from-ref
+data=train.tok
+
+# ---- merges ----
+for device in cpu cuda; do
+    run adapter-merge -m model -o merged-$device --check train.tok --device $device cuda-lora
+    is_status 0 "adapter-merge --check on $device"
+    sed -n 's/.*mean KL to the base with its adapters \([^,]*\), largest.*/\1/p' err >$device.txt
+done
+ok 'adapter-merge --check: the same divergence' near "$(cat cpu.txt)" "$(cat cuda.txt)" 5e-2
+ok 'adapter-merge: the same model' diff -r merged-cpu merged-cuda
+run adapter-merge -m model -n --check train.tok --device cuda cuda-lora
+has out 'memory   of cuda, at most ' 'adapter-merge --plan tells the memory of the device'
+
+# ---- calibration ----
+for method in gptq awq; do
+    for device in cpu cuda; do
+        run quantize -m model -o $method-$device --method $method --group 16 --calibrate train.tok --device $device --summary $device.json
+        is_status 0 "quantize --method $method on $device"
+        sed -n 's/.*"mean_weight_error": \([0-9.e-]*\).*/\1/p' $device.json >$device.txt
+    done
+    ok "quantize --method $method: the same error" near "$(cat cpu.txt)" "$(cat cuda.txt)" 1e-3
+    quantize -q -m model -o $method-again --method $method --group 16 --calibrate train.tok --device cuda
+    ok "quantize --method $method: twice the same bytes" cmp $method-cuda/model.safetensors $method-again/model.safetensors
+done
+run quantize -m model -n --method gptq --group 16 --calibrate train.tok --device cuda
+has out 'memory on cuda (bytes)' 'quantize --plan tells the memory of the device'
+run env FINETOOLS_CUDA_MEMORY=100000 $BUILD/bin/quantize -m model -o out.d --method gptq --group 16 --calibrate train.tok --device cuda
+is_status 1 'too little memory there'
+has err ' bytes of memory on cuda, 100000 may be used' 'is told before anything is done'
+
 run lora-train -m model --device cuda --plan -o none train.tok
 has out 'memory on cuda (bytes)' '--plan tells the memory of the device'
 has out 'may be used' 'and how much there is'

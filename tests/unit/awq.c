@@ -131,7 +131,7 @@ static void test_clip(void)
         tiny_die(&e);
     for (int64_t i = 0; i < out * in; i += 37)
         w[i] *= 3, was[i] *= 3;
-    hessian_init(&h, in);
+    hessian_init(&h, in, NULL);
     hessian_add(&h, k, x, rows);
     hessian_finish(&h);
     awq_clip(w, h.at, out, in, group);
@@ -174,7 +174,7 @@ struct made {
 static void make_layers(struct model *m, const struct token_file *t, const struct quantize_options *o, struct made *made, int kept)
 {
     struct err e = ERR_INIT;
-    struct solver *s = solver_open(o, m, t, NULL, &e);
+    struct solver *s = solver_open(o, m, m->k, t, NULL, &e);
     int rc = s ? 0 : -1;
     for (int i = 0; i < 2 && !rc; i++) {
         tiny_layer_make(&made->l[i], m, i);
@@ -198,7 +198,7 @@ static void free_layers(struct made *made)
 static double distance(struct model *m, const struct token_file *t, const struct quantize_layer *l)
 {
     struct err e = ERR_INIT;
-    struct calibrate *a = calibrate_open(m, t, 0, NULL, &e), *b = calibrate_open(m, t, 0, NULL, &e);
+    struct calibrate *a = calibrate_open(m, m->k, t, 0, NULL, &e), *b = calibrate_open(m, m->k, t, 0, NULL, &e);
     if (!a || !b || calibrate_advance(a, l->index))
         tiny_die(&e);
     calibrate_use(b, l);
@@ -250,7 +250,8 @@ static void test_solver(void)
     make_uneven(m);
     tiny_tokens_make(&t, LENGTHS, SAMPLES, m->config.vocab);
     tiny_layer_make(&was, m, 0);
-    ok(solver_memory(&o, m, t.file) > calibrate_bytes(m, t.file, solver_awq.tokens), "memory is told");
+    int64_t device;
+    ok(solver_memory(&o, m, m->k, t.file, &device) > calibrate_bytes(m, m->k, t.file, solver_awq.tokens), "memory is told");
     threads_set(1);
     make_layers(m, t.file, &o, &both, -1);
     threads_set(2);
@@ -309,11 +310,11 @@ static void test_solver_ends(void)
         tiny_die(&e);
     tiny_tokens_make(&t, LENGTHS, SAMPLES, m->config.vocab);
     tiny_layer_make(&l, m, 0);
-    struct solver *s = solver_open(&o, m, t.file, always, &e);
+    struct solver *s = solver_open(&o, m, m->k, t.file, always, &e);
     is_int(s ? solver_solve(s, &l, &e) : -1, 1, "the solver stops when it is asked to");
     solver_close(s);
     l.mlp_norm.value[3] = INFINITY;
-    s = solver_open(&o, m, t.file, NULL, &e);
+    s = solver_open(&o, m, m->k, t.file, NULL, &e);
     int rc = s ? solver_solve(s, &l, &e) : 0;
     ok(rc == -1 && strstr(e.text, "gate_proj: input"), "activations that are not finite are an error: %s", e.text);
     solver_close(s);

@@ -37,7 +37,7 @@ static struct model *open_tiny(const char *config, char **dir)
 static struct calibrate *open_walk(struct model *m, const struct token_file *t, int64_t most)
 {
     struct err e = ERR_INIT;
-    struct calibrate *c = calibrate_open(m, t, most, NULL, &e);
+    struct calibrate *c = calibrate_open(m, m->k, t, most, NULL, &e);
     if (!c)
         tiny_die(&e);
     return c;
@@ -163,13 +163,13 @@ static void test_choice(void)
     c = open_walk(m, t.file, 1);
     is_int(calibrate_tokens(c), 40, "at least one sample");
     calibrate_close(c);
-    ok(calibrate_bytes(m, t.file, 0) > calibrate_bytes(m, t.file, t.file->n_tokens), "stages take memory");
+    ok(calibrate_bytes(m, m->k, t.file, 0) > calibrate_bytes(m, m->k, t.file, t.file->n_tokens), "stages take memory");
     e = (struct err)ERR_INIT;
-    c = calibrate_open(m, t.file, 0, always, &e);
+    c = calibrate_open(m, m->k, t.file, 0, always, &e);
     is_int(calibrate_advance(c, 0), 1, "a walk stops when it is asked to");
     calibrate_close(c);
     tiny_tokens_make(&wide, LENGTHS, SAMPLES, 300);
-    c = calibrate_open(m, wide.file, 0, NULL, &e);
+    c = calibrate_open(m, m->k, wide.file, 0, NULL, &e);
     ok(!c && strstr(e.text, "vocabulary's 97"), "ids outside the vocabulary are an error: %s", e.text);
     tiny_tokens_free(&wide);
     tiny_tokens_free(&t);
@@ -185,7 +185,7 @@ static struct quantize_options gptq_options(void)
 static struct solver *open_gptq(const struct quantize_options *o, struct model *m, const struct token_file *t)
 {
     struct err e = ERR_INIT;
-    struct solver *s = solver_open(o, m, t, NULL, &e);
+    struct solver *s = solver_open(o, m, m->k, t, NULL, &e);
     if (!s)
         tiny_die(&e);
     return s;
@@ -212,7 +212,8 @@ static void test_gptq(struct quantize_options o, const char *what)
     struct model *m = open_tiny(LLAMA, &dir);
     struct quantize_layer whole[3], last;
     tiny_tokens_make(&t, LENGTHS, SAMPLES, m->config.vocab);
-    ok(solver_memory(&o, m, t.file) > calibrate_bytes(m, t.file, solver_gptq.tokens), "%s: memory is told", what);
+    int64_t device;
+    ok(solver_memory(&o, m, m->k, t.file, &device) > calibrate_bytes(m, m->k, t.file, solver_gptq.tokens), "%s: memory is told", what);
     threads_set(2);
     struct solver *s = open_gptq(&o, m, t.file);
     bool good = true, better = true, kept = true;
@@ -261,7 +262,7 @@ static void test_gptq_stops(void)
     struct model *m = open_tiny(LLAMA, &dir);
     tiny_tokens_make(&t, LENGTHS, SAMPLES, m->config.vocab);
     tiny_layer_make(&l, m, 0);
-    struct solver *s = solver_open(&o, m, t.file, always, &e);
+    struct solver *s = solver_open(&o, m, m->k, t.file, always, &e);
     is_int(s ? solver_solve(s, &l, &e) : -1, 1, "a solver stops when it is asked to");
     solver_close(s);
     tiny_layer_free(&l);

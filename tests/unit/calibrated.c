@@ -52,7 +52,7 @@ static double number(const json_t *list, int64_t i)
 
 static void moments(struct hessian *h, const float *x, int64_t rows, int64_t n)
 {
-    hessian_init(h, n);
+    hessian_init(h, n, NULL);
     hessian_add(h, k, x, rows);
     hessian_finish(h);
 }

@@ -55,7 +55,7 @@ static float *make_weights(int64_t out, int64_t n, uint64_t seed)
 static double *moments(const float *x, int64_t rows, int64_t n)
 {
     struct hessian h;
-    hessian_init(&h, n);
+    hessian_init(&h, n, NULL);
     hessian_add(&h, k, x, rows);
     hessian_finish(&h);
     return h.at;
