@@ -2,6 +2,7 @@
  * memory first, A once for all products of a call that share it, B in panels of its stored rows where it is large. Few rows go another way (few.h).
  *
  * Rows of larger products depend on the shape of the call through the library's choice of algorithm; the same call gives the same bits. */
+#include "kernels/cuda/ptx.h"
 #include "kernels/cuda/quantized.h"
 #include "kernels/cuda/wide.h"
 
@@ -31,23 +32,21 @@ static __global__ void convert_kernel(void *to, enum dtype type, int64_t ld, con
     }
 }
 
-/* The common case: rows of f32, four at a time, to bf16. */
+/* The common case: rows of f32, eight at a time, to bf16. */
 static __global__ void round_kernel(uint16_t *to, int64_t ld, const float *from, int64_t down, int64_t rows, int64_t cols)
 {
-    for (int64_t at = 4 * grid_thread(); at < rows * cols; at += 4 * grid_threads()) {
+    for (int64_t at = 8 * grid_thread(); at < rows * cols; at += 8 * grid_threads()) {
         int64_t i = at / cols, j = at % cols;
-        struct floats<4> v = load<4>(from + i * down + j);
-        uint2 words = {(uint32_t)round_to_bf16(v.at[0]) | (uint32_t)round_to_bf16(v.at[1]) << 16,
-                       (uint32_t)round_to_bf16(v.at[2]) | (uint32_t)round_to_bf16(v.at[3]) << 16};
-        *(uint2 *)(to + i * ld + j) = words;
+        struct floats<4> u = load<4>(from + i * down + j), v = load<4>(from + i * down + j + 4);
+        *(uint4 *)(to + i * ld + j) = make_uint4(pack_bf16(u.at[0], u.at[1]), pack_bf16(u.at[2], u.at[3]), pack_bf16(v.at[0], v.at[1]), pack_bf16(v.at[2], v.at[3]));
     }
 }
 
 static void convert(void *to, enum dtype type, int64_t ld, const struct mat *m, int64_t rows, int64_t cols)
 {
     bool rounds = m->type == DTYPE_F32 && type == DTYPE_BF16 && m->col_stride == 1;
-    if (rounds && wide_pointer(m->data) && m->row_stride % 4 == 0 && cols % 4 == 0)
-        LAUNCH(round_kernel, grid_for(rows * cols / 4, THREADS), THREADS, 0, (uint16_t *)to, ld, (const float *)m->data, m->row_stride, rows, cols);
+    if (rounds && wide_pointer(m->data) && m->row_stride % 4 == 0 && cols % 8 == 0)
+        LAUNCH(round_kernel, grid_for(rows * cols / 8, THREADS), THREADS, 0, (uint16_t *)to, ld, (const float *)m->data, m->row_stride, rows, cols);
     else
         LAUNCH(convert_kernel, grid_for(rows * cols, THREADS), THREADS, 0, to, type, ld, m->data, m->type, m->row_stride, m->col_stride, rows, cols);
 }

@@ -33,7 +33,9 @@ static __global__ void dequantize_kernel(void *out, enum dtype type, int64_t ld,
 void quantized_values(void *out, enum dtype type, int64_t ld, const struct quantized *q, int64_t row0, int64_t rows, int64_t col0, int64_t cols)
 {
     struct quantized_source s = quantized_source_of(q);
-    if (s.tables && rows * cols > 0)
+    if (!s.tables || rows * cols <= 0)
+        return;
+    if (type != DTYPE_BF16 || col0 != 0 || cols != q->in || !quantized_panel((uint16_t *)out, ld, q, row0, rows))
         LAUNCH(dequantize_kernel, grid_for(rows * cols, THREADS), THREADS, 0, out, type, ld, s, row0, rows, col0, cols);
 }
 
@@ -134,5 +136,6 @@ void cuda_fill_quantized(struct kernels *k)
     k->dequantize = quantized_values;
     k->quantize_4bit = quantize_4bit;
     k->quantize_rows_int8 = quantize_rows_int8;
+    quantized_tables(); /* now: not while a graph is captured */
     cuda_fill_requantize(k);
 }

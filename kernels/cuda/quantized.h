@@ -13,6 +13,9 @@ const float *quantized_tables(void);
 /* kernels.h, dequantize. */
 void quantized_values(void *out, enum dtype type, int64_t ld, const struct quantized *q, int64_t row0, int64_t rows, int64_t col0, int64_t cols);
 
+/* Whole rows as bf16, `out` (rows, in) with row stride ld, the fast way (quantized_panel.cu). False: these arrays are not laid out for it, nothing is done. */
+bool quantized_panel(uint16_t *out, int64_t ld, const struct quantized *q, int64_t row0, int64_t rows);
+
 /* A weight, and what its values need beside it: by quantized_source_of. */
 struct quantized_source {
     struct quantized q;
