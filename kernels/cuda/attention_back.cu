@@ -1,4 +1,4 @@
-/* Causal attention, backward. With p = exp(score - lse), dp = dout . v and delta = dout . out:
+/* Causal attention in f32, backward. With p = exp(score - lse), dp = dout . v and delta = dout . out:
  *   dscore = p (dp - delta), through the soft cap dz = dscore (1 - (score / c)^2), dq = scale dz k, dk = scale dz q, dv = p dout.
  * Two passes, each of which makes its sums in a fixed order: over rows for dq, over keys for dk and dv. */
 #include "kernels/cuda/attention_tile.h"
@@ -50,23 +50,21 @@ template <int PARTS> static __global__ void __launch_bounds__(32 * DQ_WARPS) att
     const struct attention_work work = a.work[blockIdx.x];
     const struct attention_seq s = a.seq[work.seq];
     int d = a.d, h = blockIdx.y, lane = threadIdx.x % 32, warp = threadIdx.x / 32, odd = d | 1;
-    int64_t at_head = h / (a.heads / a.kv_heads) * d, behind = s.k_len - s.q_len, left = s.q_len - work.first, row = s.q_row + work.first;
+    int64_t behind = s.k_len - s.q_len, left = s.q_len - work.first, row = s.q_row + work.first;
     float *q = shared, *dout = q + DQ_ROWS * d, *k = dout + DQ_ROWS * d, *v = k + KEYS * odd, acc[DQ_EACH][PARTS];
-    attention_load(q, d, a.q + row * a.q_stride + h * d, a.q_stride, DQ_ROWS, left, d);
-    attention_load(dout, d, a.dout + row * a.out_stride + h * d, a.out_stride, DQ_ROWS, left, d);
+    attention_load_rows(q, dout, &a, &s, work.first, DQ_ROWS, h);
     for (int r = 0; r < DQ_EACH; r++)
         for (int t = 0; t < PARTS; t++)
             acc[r][t] = 0;
     int64_t last = behind + work.first + (left < DQ_ROWS ? left : DQ_ROWS) - 1;
-    for (int64_t first = attention_first_key(&a, &s, behind + work.first); first <= last; first += KEYS) {
+    for (int64_t first = 0; (first = attention_next_keys(&a, &s, behind + work.first, last, first, KEYS)) <= last; first += KEYS) {
         __syncthreads();
-        attention_load(k, odd, s.k + first * a.kv_stride + at_head, a.kv_stride, KEYS, s.k_len - first, d);
-        attention_load(v, odd, s.v + first * a.kv_stride + at_head, a.kv_stride, KEYS, s.k_len - first, d);
+        attention_load_keys(k, odd, v, odd, &a, &s, first, h / (a.heads / a.kv_heads));
         __syncthreads();
 #pragma unroll
         for (int r = 0; r < DQ_EACH; r++) {
             int i = warp * DQ_EACH + r;
-            bool there = i < left, seen = there && first + lane < s.k_len && attention_sees(&a, &s, behind + work.first + i, first + lane);
+            bool there = i < left, seen = there && first + lane < s.k_len && attention_row_sees(&a, &s, behind + work.first + i, first + lane);
             float lse = there ? a.lse[(row + i) * a.heads + h] : 0, delta = there ? a.delta[(row + i) * a.heads + h] : 0;
             struct pair x = pair_of(&a, q + i * d, dout + i * d, k + lane * odd, v + lane * odd, lse, delta, seen);
             for (int j = 0; j < KEYS; j++) {
@@ -102,23 +100,19 @@ template <int PARTS, int ROWS> static __global__ void __launch_bounds__(32 * DK_
     int64_t first = work.first, at_head = (int64_t)blockIdx.y * d, behind = s.k_len - s.q_len;
     float *k = shared, *v = k + KEYS * odd, *q = v + KEYS * odd, *dout = q + ROWS * d, *p = dout + ROWS * d, *dz = p + ROWS * DK_LD;
     float dk[DK_EACH][PARTS], dv[DK_EACH][PARTS];
-    attention_load(k, odd, s.k + first * a.kv_stride + at_head, a.kv_stride, KEYS, s.k_len - first, d);
-    attention_load(v, odd, s.v + first * a.kv_stride + at_head, a.kv_stride, KEYS, s.k_len - first, d);
+    attention_load_keys(k, odd, v, odd, &a, &s, first, blockIdx.y);
     for (int e = 0; e < DK_EACH; e++)
         for (int t = 0; t < PARTS; t++)
             dk[e][t] = dv[e][t] = 0;
-    int64_t begin = first > behind ? (first - behind) / ROWS * ROWS : 0, end = s.q_len;
-    if (a.window > 0 && !s.fork_end && first + KEYS - 1 + a.window - behind < end)
-        end = first + KEYS - 1 + a.window - behind; /* rows from here on see none of these keys */
+    int64_t last = (first + KEYS < s.k_len ? first + KEYS : s.k_len) - 1, begin = first > behind ? (first - behind) / ROWS * ROWS : 0;
     for (int h = blockIdx.y * group; h < (int)(blockIdx.y + 1) * group; h++)
-        for (int64_t i0 = begin; i0 < end; i0 += ROWS) {
+        for (int64_t i0 = begin; (i0 = attention_next_rows(&a, &s, first, last, i0, ROWS)) < s.q_len; i0 += ROWS) {
             int64_t row = s.q_row + i0, left = s.q_len - i0;
             __syncthreads(); /* the rows before are done with */
-            attention_load(q, d, a.q + row * a.q_stride + h * d, a.q_stride, ROWS, left, d);
-            attention_load(dout, d, a.dout + row * a.out_stride + h * d, a.out_stride, ROWS, left, d);
+            attention_load_rows(q, dout, &a, &s, i0, ROWS, h);
             __syncthreads();
             for (int i = warp; i < ROWS; i += DK_WARPS) {
-                bool there = i < left, seen = there && first + lane < s.k_len && attention_sees(&a, &s, behind + i0 + i, first + lane);
+                bool there = i < left, seen = there && first + lane < s.k_len && attention_row_sees(&a, &s, behind + i0 + i, first + lane);
                 float lse = there ? a.lse[(row + i) * a.heads + h] : 0, delta = there ? a.delta[(row + i) * a.heads + h] : 0;
                 struct pair x = pair_of(&a, q + i * d, dout + i * d, k + lane * odd, v + lane * odd, lse, delta, seen);
                 p[i * DK_LD + lane] = x.p;
@@ -149,54 +143,39 @@ template <int PARTS, int ROWS> static __global__ void __launch_bounds__(32 * DK_
     }
 }
 
-static size_t dq_bytes(int d)
-{
-    return (size_t)(2 * DQ_ROWS * d + 2 * KEYS * (d | 1)) * sizeof(float);
-}
-
-static size_t dkv_bytes(int d, int rows)
-{
-    return (size_t)(2 * KEYS * (d | 1) + 2 * rows * d + 2 * rows * DK_LD) * sizeof(float);
-}
-
 static float *make_delta(struct attention_args *args, const struct attention *a, unsigned tiles)
 {
-    int64_t rows = 0;
-    for (int i = 0; i < a->n_seq; i++)
-        rows = a->seq[i].q_row + a->seq[i].q_len > rows ? a->seq[i].q_row + a->seq[i].q_len : rows;
-    float *delta = (float *)cuda_scratch(CUDA_SCRATCH_ATTENTION, (size_t)(rows * a->heads) * sizeof *delta);
-    if (delta)
+    float *delta = (float *)cuda_scratch(CUDA_SCRATCH_ATTENTION, (size_t)(attention_rows(a) * a->heads) * sizeof *delta + 1);
+    if (delta && tiles)
         LAUNCH(delta_kernel, dim3(tiles, (unsigned)a->heads), 128, 0, delta, *args, DQ_ROWS);
     return delta;
 }
 
-static void attention_backward(const struct attention *a)
+/* ROWS: of a step of the pass over keys, as many as shared memory holds. */
+template <int PARTS, int ROWS> static void launch(const struct attention_args *rows, unsigned row_tiles, const struct attention_args *keys, unsigned key_tiles)
+{
+    int d = rows->d, odd = d | 1;
+    size_t row_bytes = (size_t)(2 * DQ_ROWS * d + 2 * KEYS * odd) * sizeof(float), key_bytes = (size_t)(2 * KEYS * odd + 2 * ROWS * d + 2 * ROWS * DK_LD) * sizeof(float);
+    if (row_tiles)
+        LAUNCH(attention_dq_kernel<PARTS>, dim3(row_tiles, (unsigned)rows->heads), 32 * DQ_WARPS, row_bytes, *rows);
+    if (key_tiles)
+        LAUNCH((attention_dkv_kernel<PARTS, ROWS>), dim3(key_tiles, (unsigned)rows->kv_heads), 32 * DK_WARPS, key_bytes, *keys);
+}
+
+void attention_f32_backward(const struct attention *a)
 {
     struct attention_args rows, keys;
     unsigned row_tiles, key_tiles;
-    int d = a->head_dim;
-    if (d > 256) {
-        cuda_failed("attention: heads of %d elements, expected at most 256", d);
+    if (!attention_begin(&rows, a))
         return;
-    }
-    if (!attention_prepare(&rows, a, DQ_ROWS, false, &row_tiles) || !attention_prepare(&keys, a, KEYS, true, &key_tiles) ||
-        !(rows.delta = make_delta(&rows, a, row_tiles)))
+    keys = rows;
+    if (!attention_tiles(&rows, a, DQ_ROWS, false, &row_tiles) || !attention_tiles(&keys, a, KEYS, true, &key_tiles) || !(rows.delta = make_delta(&rows, a, row_tiles)))
         return;
     keys.delta = rows.delta;
-    dim3 by_row(row_tiles, (unsigned)a->heads), by_key(key_tiles, (unsigned)a->kv_heads);
-    if (d <= 64) {
-        LAUNCH(attention_dq_kernel<2>, by_row, 32 * DQ_WARPS, dq_bytes(d), rows);
-        LAUNCH((attention_dkv_kernel<2, 16>), by_key, 32 * DK_WARPS, dkv_bytes(d, 16), keys);
-    } else if (d <= 128) {
-        LAUNCH(attention_dq_kernel<4>, by_row, 32 * DQ_WARPS, dq_bytes(d), rows);
-        LAUNCH((attention_dkv_kernel<4, 16>), by_key, 32 * DK_WARPS, dkv_bytes(d, 16), keys);
-    } else { /* fewer rows: what one block can have of shared memory */
-        LAUNCH(attention_dq_kernel<8>, by_row, 32 * DQ_WARPS, dq_bytes(d), rows);
-        LAUNCH((attention_dkv_kernel<8, 8>), by_key, 32 * DK_WARPS, dkv_bytes(d, 8), keys);
-    }
-}
-
-void cuda_fill_attention_back(struct kernels *k)
-{
-    k->attention_backward = attention_backward;
+    if (a->head_dim <= 64)
+        launch<2, 16>(&rows, row_tiles, &keys, key_tiles);
+    else if (a->head_dim <= 128)
+        launch<4, 16>(&rows, row_tiles, &keys, key_tiles);
+    else
+        launch<8, 8>(&rows, row_tiles, &keys, key_tiles);
 }

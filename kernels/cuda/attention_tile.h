@@ -1,7 +1,7 @@
-/* What the passes of attention share: the work list, who sees whom, tiles in shared memory.
+/* What the passes of attention share: arguments, work lists, tiles of f32 in shared memory.
  *
- * A block of WARPS warps has a tile of query rows of one head, or a tile of KEYS keys of one key/value head, always counted from the
- * beginning of its sample, so that the bits of a row depend on its sample alone. In a tile of keys lane j of a warp stands for key j. Elements of a
+ * A block has a tile of query rows of one head, or a tile of keys of one key/value head, always counted from the beginning of its sample, so that the bits of a
+ * row depend on its sample alone. The kernels in f32 have tiles of KEYS keys, in which lane j of a warp stands for key j; elements of a
  * row are spread over the lanes, d = lane, lane + 32, ...: PARTS of them, for heads of up to 32 PARTS elements. */
 #ifndef KERNELS_CUDA_ATTENTION_TILE_H
 #define KERNELS_CUDA_ATTENTION_TILE_H
@@ -9,11 +9,17 @@
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/table.h"
 
-#define KEYS 32
+extern "C" {
+#include "kernels/attention_sees.h"
+}
 
-/* A tile: rows, or keys, from `first` on, of sample `seq`. */
+#define KEYS 32
+#define ATTENTION_MOST_DIM 256
+
+/* A tile: rows, or keys, from `first` on, of sample `seq`, before whose keys those of other samples are `keys_before`. */
 struct attention_work {
     int32_t seq, first;
+    int64_t keys_before;
 };
 
 struct attention_args {
@@ -28,18 +34,21 @@ struct attention_args {
     float scale, softcap;
 };
 
-/* Does the query behind `row` - 1 keys see key j? (kernels.h, struct attention) */
-static __device__ __forceinline__ bool attention_sees(const struct attention_args *a, const struct attention_seq *s, int64_t row, int64_t j)
-{
-    int64_t hidden = s->fork_end - s->fork_at, position = row, key = j;
-    if (hidden && row >= s->fork_end) {
-        if (j >= s->fork_at && j < s->fork_end)
-            return false;
-        position -= hidden;
-        key -= j >= s->fork_end ? hidden : 0;
-    }
-    return j <= row && (a->window <= 0 || key > position - a->window);
-}
+/* Arguments for the device: the samples. False: nothing to do, or an error that stays. */
+bool attention_begin(struct attention_args *to, const struct attention *a);
+/* Tiles of `each` rows (or keys) of all samples to to->work, those with the most to do first. False: an error that stays. */
+bool attention_tiles(struct attention_args *to, const struct attention *a, int each, bool keys, unsigned *tiles);
+int64_t attention_rows(const struct attention *a); /* of q, as far as samples reach */
+
+/* The ways to compute it (attention.cu picks one). */
+void attention_f32(const struct attention *a);
+void attention_f32_backward(const struct attention *a);
+void attention_bf16(const struct attention *a);
+void attention_bf16_backward(const struct attention *a);
+void attention_few(const struct attention *a); /* up to ATTENTION_FEW_ROWS queries behind other keys */
+size_t attention_bf16_scratch(int heads, int kv_heads, int head_dim, int64_t rows); /* of the backward pass, which holds more */
+
+#define ATTENTION_FEW_ROWS 16
 
 static __device__ __forceinline__ float attention_score(const struct attention_args *a, float dot)
 {
@@ -56,6 +65,22 @@ static __device__ __forceinline__ void attention_load(float *to, int ld, const f
     }
 }
 
+/* The tile of keys from `first` on, and of their values. */
+static __device__ __forceinline__ void attention_load_keys(float *k, int k_ld, float *v, int v_ld, const struct attention_args *a, const struct attention_seq *s, int64_t first,
+                                                           int kv_head)
+{
+    int64_t at = first * a->kv_stride + kv_head * a->d;
+    attention_load(k, k_ld, s->k + at, a->kv_stride, KEYS, s->k_len - first, a->d);
+    attention_load(v, v_ld, s->v + at, a->kv_stride, KEYS, s->k_len - first, a->d);
+}
+
+/* `rows` rows of queries from `first` on, and of the gradients of their outputs. */
+static __device__ __forceinline__ void attention_load_rows(float *q, float *dout, const struct attention_args *a, const struct attention_seq *s, int64_t first, int rows, int h)
+{
+    attention_load(q, a->d, a->q + (s->q_row + first) * a->q_stride + h * a->d, a->q_stride, rows, s->q_len - first, a->d);
+    attention_load(dout, a->d, a->dout + (s->q_row + first) * a->out_stride + h * a->d, a->out_stride, rows, s->q_len - first, a->d);
+}
+
 static __device__ __forceinline__ float attention_dot(const float *a, const float *b, int d)
 {
     float sum = 0;
@@ -64,14 +89,27 @@ static __device__ __forceinline__ float attention_dot(const float *a, const floa
     return sum;
 }
 
-/* The first key that a tile of query rows whose first stands behind `row` keys may see, a multiple of KEYS. */
-static __device__ __forceinline__ int64_t attention_first_key(const struct attention_args *a, const struct attention_seq *s, int64_t row)
+static __device__ __forceinline__ bool attention_row_sees(const struct attention_args *a, const struct attention_seq *s, int64_t row, int64_t key)
 {
-    int64_t first = a->window > 0 && !s->fork_end ? row - a->window + 1 : 0;
-    return first > 0 ? first / KEYS * KEYS : 0;
+    struct attention_span span = attention_span_of(s, a->window, row);
+    return attention_sees(&span, key);
 }
 
-/* Arguments for the device: the samples, and tiles of `each` rows (or keys) of all of them. False: nothing to do, or an error that stays. */
-bool attention_prepare(struct attention_args *to, const struct attention *a, int each, bool keys, unsigned *tiles);
+/* The first tile of `keys` keys, from `first` on, of which one of the rows from_row .. last_row may see something; behind last_row: none. */
+static __device__ __forceinline__ int attention_next_keys(const struct attention_args *a, const struct attention_seq *s, int from_row, int last_row, int first, int keys)
+{
+    while (first <= last_row && attention_hidden(s, a->window, from_row, last_row, first, first + keys - 1))
+        first += keys;
+    return first;
+}
+
+/* The first tile of `rows` rows, from `first` on, that may see something of the keys from_key .. last_key; q_len or more: none. */
+static __device__ __forceinline__ int attention_next_rows(const struct attention_args *a, const struct attention_seq *s, int from_key, int last_key, int first, int rows)
+{
+    int behind = (int)(s->k_len - s->q_len), end = (int)s->q_len;
+    while (first < end && attention_hidden(s, a->window, behind + first, behind + (first + rows < end ? first + rows : end) - 1, from_key, last_key))
+        first += rows;
+    return first;
+}
 
 #endif

@@ -107,6 +107,18 @@ static __device__ __forceinline__ void ldmatrix_x2_trans(uint32_t to[2], const v
 #endif
 }
 
+/* 2^x within 2 units in the last place; subnormal results are zero. */
+static __device__ __forceinline__ float exp2_fast(float x)
+{
+#ifdef __CUDACC__
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+#else
+    return exp2f(x);
+#endif
+}
+
 /* 16 bytes from device memory, both sides aligned to 16; only the first `bytes` of them are read, the rest is zero. */
 static __device__ __forceinline__ void cp_async_16(void *shared, const void *global, int bytes = 16)
 {

@@ -83,6 +83,7 @@ page() {
         done
         row 'attention forward, 8k causal, head 128' attention TFLOP/s "70 % of FlashAttention-2's"
         row 'attention backward' attention_backward TFLOP/s "55 % of FlashAttention-2's"
+        row 'attention of one query, 8 caches of 8k' attention_decode GB/s '85 %'
         row 'LoRA SFT, Llama 7B shape, bf16, rank 16 all-linear, 8 x 2048' lora tokens/s '60 %' %.0f
         row '- its memory' lora.memory GB ''
         row 'QLoRA NF4, the same' qlora tokens/s '90 % of the rate above' %.0f

@@ -255,13 +255,29 @@ static void attentions(void)
     struct attention_seq seq = {0, length, keys, values, floats(length * kv_width), floats(length * kv_width), length, 0, 0};
     attention = (struct attention){.n_seq = 1, .seq = &seq, .q = floats(length * width), .out = floats(length * width), .lse = floats(length * heads), .q_stride = width,
                                    .kv_stride = kv_width, .out_stride = width, .heads = (int)heads, .kv_heads = (int)kv_heads, .head_dim = (int)head_dim,
-                                   .scale = 1 / sqrtf((float)head_dim), .dout = floats(length * width), .dq = floats(length * width)};
+                                   .scale = 1 / sqrtf((float)head_dim), .round_bf16 = true, .dout = floats(length * width), .dq = floats(length * width)};
     report("attention", operations, best_time(run_attention, NULL), product_rate, "TFLOP/s");
     report("attention_backward", 2.5 * operations, best_time(run_attention_backward, NULL), product_rate, "TFLOP/s");
     if (!all_finite(attention.out, width) || !all_finite(attention.dq, width) || !all_finite(seq.dv, kv_width)) {
         fprintf(stderr, "speed: attention: not finite\n");
         exit(1);
     }
+    give_back();
+}
+
+/* One query of each of some samples behind long caches: bytes of keys and values. */
+static void decoding(void)
+{
+    enum { SAMPLES = 8 };
+    int64_t length = size(8192, 150), kv_heads = heads / size(4, 1), kv_width = kv_heads * head_dim;
+    float *keys = floats(SAMPLES * length * kv_width), *values = floats(SAMPLES * length * kv_width);
+    struct attention_seq seq[SAMPLES];
+    for (int i = 0; i < SAMPLES; i++)
+        seq[i] = (struct attention_seq){i, 1, keys + i * length * kv_width, values + i * length * kv_width, NULL, NULL, length, 0, 0};
+    attention = (struct attention){.n_seq = SAMPLES, .seq = seq, .q = floats(SAMPLES * width), .out = floats(SAMPLES * width), .q_stride = width, .kv_stride = kv_width,
+                                   .out_stride = width, .heads = (int)heads, .kv_heads = (int)kv_heads, .head_dim = (int)head_dim,
+                                   .scale = 1 / sqrtf((float)head_dim), .round_bf16 = true};
+    memory_bound("attention_decode", 2 * (double)(SAMPLES * length * kv_width * FLOATS), run_attention, attention.out, SAMPLES * width);
     give_back();
 }
 
@@ -306,5 +322,6 @@ int main(int argc, char **argv)
     losses();
     updates();
     attentions();
+    decoding();
     return fclose(results) ? 1 : 0;
 }

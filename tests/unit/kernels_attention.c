@@ -11,6 +11,7 @@ struct shape {
     int n_seq;
     int64_t q_len[MAX_SEQ], k_len[MAX_SEQ];
     int64_t fork_at[MAX_SEQ], fork_end[MAX_SEQ];
+    bool round_bf16, aligned; /* aligned: rows begin at multiples of 16 bytes */
 };
 
 /* Everything one call needs. Strides leave gaps between rows, where nothing may be written. */
@@ -29,8 +30,9 @@ static void call_new(struct call *c, const struct shape *s)
     memset(c, 0, sizeof *c);
     for (int n = 0; n < s->n_seq; n++)
         c->q_rows += s->q_len[n], c->kv_rows += s->k_len[n];
-    c->a = (struct attention){.n_seq = s->n_seq, .seq = c->seq, .q_stride = width + GAP, .kv_stride = 2 * kv_width + GAP,
-                              .out_stride = width + 1, .heads = s->heads, .kv_heads = s->kv_heads, .head_dim = s->dim,
+    int64_t gap = s->aligned ? 4 : GAP;
+    c->a = (struct attention){.n_seq = s->n_seq, .seq = c->seq, .q_stride = width + gap, .kv_stride = 2 * kv_width + gap,
+                              .out_stride = width + (s->aligned ? 4 : 1), .round_bf16 = s->round_bf16, .heads = s->heads, .kv_heads = s->kv_heads, .head_dim = s->dim,
                               .window = s->window, .scale = 1.5f / sqrtf((float)s->dim), .softcap = s->softcap};
     c->q = block_new(c->q_rows * c->a.q_stride, 1);
     c->kv = block_new(c->kv_rows * c->a.kv_stride, 2);
@@ -51,10 +53,17 @@ static void call_free(struct call *c)
     block_free(c->q), block_free(c->kv), block_free(c->out), block_free(c->dout), block_free(c->dq), block_free(c->dkv), block_free(c->lse);
 }
 
-/* The truth, in double, with the layout of the call. Where a call leaves gaps, so does the truth. */
+/* The truth, in double, with the layout of the call. Where a call leaves gaps, so does the truth. `rounded`: no truth, but what comes of it when
+ * the factors are rounded to bf16 where they are multiplied, and nothing else is. */
 struct truth {
     double *q, *kv, *out, *lse, *dout, *dq, *dkv;
+    bool rounded;
 };
+
+static double factor(const struct truth *t, double x)
+{
+    return t->rounded ? (double)bf16_to_f32(f32_to_bf16((float)x)) : x;
+}
 
 static double *widen(const float *p, int64_t n)
 {
@@ -64,8 +73,9 @@ static double *widen(const float *p, int64_t n)
     return d;
 }
 
-static void truth_new(struct truth *t, const struct call *c)
+static void truth_new(struct truth *t, const struct call *c, bool rounded)
 {
+    t->rounded = rounded;
     t->q = widen(c->q, c->q_rows * c->a.q_stride);
     t->kv = widen(c->kv, c->kv_rows * c->a.kv_stride);
     t->out = widen(c->out, c->q_rows * c->a.out_stride);
@@ -105,7 +115,7 @@ static double truth_scores(const struct truth *t, const struct call *c, int n, i
         if (p[j] < 0)
             continue;
         for (int d = 0; d < a->head_dim; d++)
-            p[j] += a->scale * q[d] * k[j * a->kv_stride + d];
+            p[j] += a->scale * factor(t, q[d]) * factor(t, k[j * a->kv_stride + d]);
         if (a->softcap > 0)
             p[j] = a->softcap * tanh(p[j] / a->softcap);
         top = p[j] > top ? p[j] : top;
@@ -130,7 +140,7 @@ static void truth_forward(struct truth *t, const struct call *c)
                     out[d] = 0;
                 for (int64_t j = 0; j <= last; j++)
                     for (int d = 0; d < a->head_dim; d++)
-                        out[d] += exp(p[j] - lse) * v[j * a->kv_stride + d];
+                        out[d] += factor(t, exp(p[j] - lse)) * factor(t, v[j * a->kv_stride + d]);
             }
     free(p);
 }
@@ -151,12 +161,12 @@ static void truth_backward_row(struct truth *t, const struct call *c, int n, int
         const double *k = t->kv + (s->k - c->kv) + at + j * a->kv_stride, *v = k + (s->v - s->k);
         double *dk = t->dkv + (s->dk - c->dkv) + at + j * a->kv_stride, *dv = dk + (s->dv - s->dk), dp = 0, e = exp(p[j] - lse);
         for (int d = 0; d < a->head_dim; d++)
-            dp += dout[d] * v[d];
-        double dz = e * (dp - delta) * (a->softcap > 0 ? 1 - pow(p[j] / a->softcap, 2) : 1) * a->scale;
+            dp += factor(t, dout[d]) * factor(t, v[d]);
+        double dz = factor(t, e * (dp - delta) * (a->softcap > 0 ? 1 - pow(p[j] / a->softcap, 2) : 1) * a->scale);
         for (int d = 0; d < a->head_dim; d++) {
-            dq[d] += dz * k[d];
-            dk[d] += dz * q[d];
-            dv[d] += e * dout[d];
+            dq[d] += dz * factor(t, k[d]);
+            dk[d] += dz * factor(t, q[d]);
+            dv[d] += factor(t, e) * factor(t, dout[d]);
         }
     }
 }
@@ -182,7 +192,7 @@ static void test_truth(const struct shape *s)
     struct truth t;
     double worst = 0, h = 1e-5;
     call_new(&c, s);
-    truth_new(&t, &c);
+    truth_new(&t, &c, false);
     truth_forward(&t, &c);
     truth_backward(&t, &c);
     for (int side = 0; side < 2; side++) {
@@ -227,21 +237,47 @@ static bool outputs_as_good(const struct call *fast, const struct call *naive, c
            block_margins_kept(fast->dq, n_q) && block_margins_kept(fast->dkv, n_kv);
 }
 
+static void truth_make(struct truth *t, const struct call *c, bool rounded, bool backward)
+{
+    truth_new(t, c, rounded);
+    truth_forward(t, c);
+    if (backward)
+        truth_backward(t, c);
+}
+
+static void narrow(float *to, const double *from, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        to[i] = (float)from[i];
+}
+
+/* The results of a call that rounds factors and is exact otherwise. */
+static void run_rounded(struct call *c, bool backward)
+{
+    struct truth t;
+    truth_make(&t, c, true, backward);
+    narrow(c->out, t.out, c->q_rows * c->a.out_stride);
+    narrow(c->lse, t.lse, c->q_rows * c->a.heads);
+    narrow(c->dq, t.dq, c->q_rows * c->a.q_stride);
+    narrow(c->dkv, t.dkv, c->kv_rows * c->a.kv_stride);
+    truth_free(&t);
+}
+
 /* Values in the gaps between rows are part of the comparison: every block starts from the same noise. */
 static bool shape_agrees(const struct level *l, const struct shape *s, bool backward)
 {
     struct call fast, naive;
     struct truth t;
     char what[150];
-    snprintf(what, sizeof what, "%s heads %d/%d dim %d window %d softcap %g lengths %d %d", l->name, s->heads, s->kv_heads, s->dim, (int)s->window,
+    snprintf(what, sizeof what, "%s%s heads %d/%d dim %d window %d softcap %g lengths %d %d", l->name, s->round_bf16 ? " bf16" : "", s->heads, s->kv_heads, s->dim, (int)s->window,
              s->softcap, (int)s->q_len[0], (int)s->k_len[0]);
     call_new(&fast, s);
     call_new(&naive, s);
-    truth_new(&t, &fast);
-    truth_forward(&t, &fast);
-    if (backward)
-        truth_backward(&t, &fast);
-    run(&spec, &naive, backward);
+    truth_make(&t, &fast, false, backward);
+    if (s->round_bf16)
+        run_rounded(&naive, backward);
+    else
+        run(&spec, &naive, backward);
     run(&l->k, &fast, backward);
     bool good = outputs_as_good(&fast, &naive, &t, backward, what);
     truth_free(&t);
@@ -317,12 +353,12 @@ static void test_forks(const struct level *l, int64_t window, float softcap)
 }
 
 /* The first branch is what it is without the second: rows before the fork's end, and the gradients that only they reach. */
-static void test_first_branch(const struct level *l)
+static void test_first_branch(const struct level *l, bool round_bf16)
 {
     bool same = true, short_ones = level_is_emulated(l);
     const int64_t n = short_ones ? 140 : 700, at = short_ones ? 26 : 130, end = short_ones ? 84 : 420;
-    for (int i = 0; i < 2; i++) {
-        struct shape forked = {6, 2, 10, i ? at + 20 : 0, 0, 1, {n}, {n}, {at}, {end}}, plain = {6, 2, 10, i ? at + 20 : 0, 0, 1, {end}, {end}};
+    for (int i = 0; i < (round_bf16 ? 1 : 2); i++) {
+        struct shape forked = {6, 2, 10, i ? at + 20 : 0, 0, 1, {n}, {n}, {at}, {end}, round_bf16}, plain = {6, 2, 10, i ? at + 20 : 0, 0, 1, {end}, {end}, {0}, {0}, round_bf16};
         struct call pair, alone;
         call_new(&pair, &forked);
         call_new(&alone, &plain);
@@ -341,7 +377,7 @@ static void test_first_branch(const struct level *l)
         }
         call_free(&pair), call_free(&alone);
     }
-    ok(same, "attention %s: the first branch has the bits of a sample without fork", l->name);
+    ok(same, "attention %s: the first branch has the bits of a sample without fork%s", l->name, round_bf16 ? ", in bf16" : "");
 }
 
 static void test_threads(const struct level *l)
@@ -366,9 +402,9 @@ static void test_threads(const struct level *l)
 }
 
 /* Each sample of a pack alone gives the bits it has in the pack. */
-static void test_company(const struct level *l)
+static void test_company(const struct level *l, bool round_bf16)
 {
-    struct shape s = {6, 2, 10, 40, 0, 5, {130, 1, 17, 250, 1}, {130, 1, 17, 250, 2100}, {30, 0, 0, 0, 0}, {100, 0, 0, 0, 0}};
+    struct shape s = {6, 2, 10, 40, 0, 5, {130, 1, 17, 250, 1}, {130, 1, 17, 250, 2100}, {30, 0, 0, 0, 0}, {100, 0, 0, 0, 0}, round_bf16};
     if (level_is_emulated(l))
         s.q_len[3] = s.k_len[3] = 70, s.k_len[4] = 210;
     struct call pack, alone;
@@ -382,8 +418,69 @@ static void test_company(const struct level *l)
         run(&l->k, &alone, true);
     }
     same = calls_equal(&pack, &alone);
-    ok(same, "attention %s: a sample's bits do not depend on the others", l->name);
+    ok(same, "attention %s: a sample's bits do not depend on the others%s", l->name, round_bf16 ? ", in bf16" : "");
     call_free(&pack), call_free(&alone);
+}
+
+/* The rows that few queries have together are those that each has behind the same keys alone. */
+static void test_few(const struct level *l, bool round_bf16, int64_t window)
+{
+    struct shape s = {6, 2, 10, window, 0, 1, {4}, {level_is_emulated(l) ? 300 : 1500}, {0}, {0}, round_bf16};
+    struct call all, one;
+    bool same = true;
+    call_new(&all, &s);
+    call_new(&one, &s);
+    run(&l->k, &all, false);
+    for (int64_t i = 0; i < s.q_len[0]; i++) {
+        one.seq[0].q_row = i, one.seq[0].q_len = 1, one.seq[0].k_len = s.k_len[0] - s.q_len[0] + 1 + i;
+        run(&l->k, &one, false);
+    }
+    same = calls_equal(&all, &one);
+    ok(same, "attention %s: few queries do not feel each other, window %d%s", l->name, (int)window, round_bf16 ? ", in bf16" : "");
+    call_free(&all), call_free(&one);
+}
+
+/* Where factors are rounded: error at most twice that of rounding them, over all sizes of heads that have a kernel and some between. */
+static void test_rounded(const struct level *l)
+{
+    const struct shape shapes[] = {
+        {3, 1, 34, 0, 0, 4, {1, 3, 17, 100}, {1, 3, 17, 100}, {0, 0, 3, 30}, {0, 0, 9, 80}, true},
+        {2, 1, 64, 50, 2, 2, {70, 150}, {70, 150}, {0, 31}, {0, 90}, true, true},
+        {1, 1, 80, 0, 1.5f, 2, {65, 20}, {65, 150}, {0}, {0}, true, true},
+        {1, 1, 96, 100, 0, 1, {135}, {135}, {40}, {101}, true},
+        {2, 1, 128, 0, 0, 1, {140}, {140}, {0}, {0}, true, true},
+        {1, 1, 256, 9, 0, 1, {75}, {75}, {0}, {0}, true, true},
+        {4, 2, 64, 0, 0, 3, {513, 1024, 65}, {513, 1024, 65}, {0, 100, 0}, {0, 800, 0}, true, true},
+        {2, 1, 112, 300, 0, 2, {700, 18}, {700, 1000}, {0}, {0}, true, true},
+        {8, 2, 128, 0, 0, 2, {1025, 300}, {1025, 900}, {0}, {0}, true, true},
+        {2, 1, 192, 0, 30, 2, {400, 127}, {400, 127}, {399, 1}, {399, 64}, true},
+        {2, 2, 256, 128, 0, 1, {520}, {520}, {0}, {0}, true, true},
+    };
+    int bad = 0;
+    for (int i = 0; i < (level_is_emulated(l) ? 6 : 11); i++)
+        bad += !shape_agrees(l, &shapes[i], true);
+    ok(bad == 0, "attention %s: as good in bf16 as its factors are", l->name);
+}
+
+/* One query over many keys in rows that begin at multiples of 16 bytes. */
+static void test_decode(const struct level *l)
+{
+    struct shape s = {8, 2, 128, 0, 0, 2, {1, 3}, {260, 150}, {0}, {0}, false, true}, wide = {2, 2, 256, 140, 3, 1, {2}, {400}, {0}, {0}, true, true};
+    if (!level_is_emulated(l))
+        s.k_len[0] = 5000, wide.k_len[0] = 3000;
+    ok(shape_agrees(l, &s, false) && shape_agrees(l, &wide, false), "attention %s: few queries, aligned", l->name);
+}
+
+static void test_twice(const struct level *l)
+{
+    struct shape s = {2, 1, 64, 0, 0, 2, {90, 1}, {90, 200}, {20, 0}, {60, 0}, true, true};
+    struct call first, second;
+    call_new(&first, &s);
+    call_new(&second, &s);
+    run(&l->k, &first, true);
+    run(&l->k, &second, true);
+    ok(calls_equal(&first, &second), "attention %s: the same bytes twice, in bf16", l->name);
+    call_free(&first), call_free(&second);
 }
 
 int main(void)
@@ -401,7 +498,7 @@ int main(void)
         test_forks(l, 0, 0);
         test_forks(l, 7, 2);
         test_forks(l, 110, 0);
-        test_first_branch(l);
+        test_first_branch(l, false);
         test_lengths(l, 0, 0);
         test_lengths(l, 3, 0);
         test_lengths(l, 5, 2);
@@ -410,7 +507,17 @@ int main(void)
         test_long(l);
         test_cache(l);
         test_threads(l);
-        test_company(l);
+        test_company(l, false);
+        test_decode(l);
+        if (strstr(l->name, "cuda")) { /* the CPU rounds no factors, and cuts keys by what a call has of queries */
+            test_few(l, false, 0);
+            test_few(l, false, 130);
+            test_rounded(l);
+            test_first_branch(l, true);
+            test_company(l, true);
+            test_few(l, true, 0);
+            test_twice(l);
+        }
     }
     return tap_end();
 }
