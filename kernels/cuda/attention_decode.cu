@@ -140,7 +140,7 @@ static __device__ __forceinline__ void sum_values(struct floats<4> acc[QUERIES][
 }
 
 /* Heads of up to 32 PARTS elements. */
-template <int PARTS, int W> static __global__ void __launch_bounds__(THREADS, PARTS <= 4 ? 5 : 4) chunk_kernel(struct few_args f)
+template <int PARTS, int W> static __global__ void __launch_bounds__(THREADS, PARTS <= 4 ? 4 : 3) chunk_kernel(struct few_args f)
 {
     constexpr int LANES = PARTS < 4 ? 4 : 8, EACH = PARTS <= 4 ? 1 : PARTS / 4;
     __shared__ __align__(16) float q[QUERIES * 32 * PARTS], z[CHUNK][QUERIES];

@@ -32,6 +32,18 @@ static __device__ __forceinline__ void pairs_of(float z[M][N][4], float dp[M][N]
                 attention_pair(&z[m][n][e], &dp[m][n][e], a, x->lse[m][e / 2], x->delta[m][e / 2]);
 }
 
+/* The rows and the sample are asked for again at the end: in between all registers are needed. */
+template <int D, int M> static __device__ __forceinline__ void store_rows(const struct attention_args *a, const struct attention_rounded *r, const float dq[M][D / 8][4])
+{
+    const struct attention_place at = attention_place_of(a, r->kv_heads * r->group);
+    int h = r->first_kv_head * r->group + at.head, row = threadIdx.x / 32 * 16 * M + threadIdx.x % 32 / 4, left = (int)at.s->q_len - at.work.first;
+    float scale[M][2];
+#pragma unroll
+    for (int m = 0; m < M; m++)
+        scale[m][0] = scale[m][1] = a->scale;
+    attention_store<M, D / 8>(a->dq + (at.s->q_row + at.work.first) * a->q_stride + h * a->d, a->q_stride, dq, scale, row, left, threadIdx.x % 4 * 2, a->d);
+}
+
 template <int D, int M, int TILE> static __global__ void __launch_bounds__(MMA_THREADS, 2) dq_bf16_kernel(struct attention_args a, struct attention_rounded r)
 {
     constexpr int ROWS = 64 * M, N = TILE / 8, ND = D / 8, LD = D + 8;
@@ -42,12 +54,12 @@ template <int D, int M, int TILE> static __global__ void __launch_bounds__(MMA_T
     int warp_row = threadIdx.x / 32 * 16 * M, row = warp_row + threadIdx.x % 32 / 4;
     int left = (int)s.q_len - at.work.first, behind = (int)(s.k_len - s.q_len) + at.work.first, last = behind + (left < ROWS ? left : ROWS) - 1;
     int warp_last = warp_row + 16 * M < left ? behind + warp_row + 16 * M - 1 : last, first = attention_next_keys(&a, &s, behind, last, 0, TILE);
-    const uint16_t *keys = r.k + (at.head / r.group * r.kv_rows + at.work.keys_before) * D, *values = keys + (r.v - r.k);
+    int64_t keys = at.head / r.group * r.kv_rows + at.work.keys_before;
     float dq[M][ND][4];
     struct row_sums<M> sums;
     attention_fetch_rows<D, ROWS, MMA_THREADS>(q, dout, &r, &s, at.head, at.work.first);
-    attention_fetch<D, TILE, MMA_THREADS>(both, keys + (int64_t)first * D, (int)s.k_len - first);
-    attention_fetch<D, TILE, MMA_THREADS>(v, values + (int64_t)first * D, (int)s.k_len - first);
+    attention_fetch<D, TILE, MMA_THREADS>(both, r.k + (keys + first) * D, (int)s.k_len - first);
+    attention_fetch<D, TILE, MMA_THREADS>(v, r.v + (keys + first) * D, (int)s.k_len - first);
     cp_async_commit();
     row_sums_load<M>(&sums, &r, at.head * r.q_rows + s.q_row + at.work.first, row, left);
     attention_clear<M, ND>(dq);
@@ -63,12 +75,12 @@ template <int D, int M, int TILE> static __global__ void __launch_bounds__(MMA_T
         cp_async_wait<0>();
         __syncthreads(); /* this tile is there, the keys before are done with */
         if (next <= last)
-            attention_fetch<D, TILE, MMA_THREADS>(both + (buffer ^ 1) * TILE * LD, keys + (int64_t)next * D, (int)s.k_len - next);
+            attention_fetch<D, TILE, MMA_THREADS>(both + (buffer ^ 1) * TILE * LD, r.k + (keys + next) * D, (int)s.k_len - next);
         attention_dots<M, N, D>(z, attention_by_row<D>(q + warp_row * LD), attention_by_column<D>(k));
         attention_dots<M, N, D>(dp, attention_by_row<D>(dout + warp_row * LD), attention_by_column<D>(v));
         __syncthreads(); /* the values are done with */
         if (next <= last)
-            attention_fetch<D, TILE, MMA_THREADS>(v, values + (int64_t)next * D, (int)s.k_len - next);
+            attention_fetch<D, TILE, MMA_THREADS>(v, r.v + (keys + next) * D, (int)s.k_len - next);
         cp_async_commit();
         attention_hide<M, N>(z, &bits);
         pairs_of<M, N>(z, dp, &a, &sums);
@@ -76,12 +88,7 @@ template <int D, int M, int TILE> static __global__ void __launch_bounds__(MMA_T
         attention_add<M, ND, N / 2, D>(dq, p, attention_by_row<D>(k));
         first = next;
     }
-    float scale[M][2];
-#pragma unroll
-    for (int m = 0; m < M; m++)
-        scale[m][0] = scale[m][1] = a.scale;
-    int h = r.first_kv_head * r.group + at.head;
-    attention_store<M, ND>(a.dq + (s.q_row + at.work.first) * a.q_stride + h * a.d, a.q_stride, dq, scale, row, left, threadIdx.x % 4 * 2, a.d);
+    store_rows<D, M>(&a, &r, dq);
 }
 
 template <int D, int M, int TILE> static void launch(const struct attention_args *rows, unsigned tiles, const struct attention_rounded *r)

@@ -1,6 +1,6 @@
 /* Causal attention by tensor cores, forward (Dao, "FlashAttention-2", 2023): a block has 64 M query rows of a head, a warp 16 M of them, and goes over the keys in
- * tiles. Scores and the sums of the output stay in registers; the probabilities are the left side of the second product as they come out of the first. The
- * values of a tile are on their way while its scores are computed, the next keys while its values are multiplied. */
+ * tiles, the next one on its way meanwhile. Scores and the sums of the output stay in registers; the probabilities are the left side of the second
+ * product as they come out of the first. */
 #include "kernels/cuda/attention_mma.h"
 
 /* Largest scores so far, and sums of the probabilities of the lane's columns. */
@@ -22,7 +22,7 @@ static __device__ __forceinline__ void softmax_step(struct softmax<M> *x, float 
                 most = fmaxf(most, fmaxf(z[m][n][2 * half], z[m][n][2 * half + 1]));
             most = fmaxf(most, __shfl_xor_sync(ALL_LANES, most, 1));
             most = fmaxf(most, __shfl_xor_sync(ALL_LANES, most, 2));
-            float base = most == -INFINITY ? 0 : most * c2, by = exp2_fast(fmaf(x->top[m][half], c2, -base));
+            float base = most == -INFINITY ? 0 : most * c2, by = exp2_fast(x->top[m][half] * c2 - base); /* exactly 1 when it is the same */
             x->top[m][half] = most;
 #pragma unroll
             for (int n = 0; n < N; n++)
@@ -32,11 +32,12 @@ static __device__ __forceinline__ void softmax_step(struct softmax<M> *x, float 
                     sum += z[m][n][e];
                 }
             x->sum[m][half] = fmaf(x->sum[m][half], by, sum);
+            if (__any_sync(ALL_LANES, by != 1))
 #pragma unroll
-            for (int n = 0; n < ND; n++)
+                for (int n = 0; n < ND; n++)
 #pragma unroll
-                for (int e = 2 * half; e < 2 * half + 2; e++)
-                    o[m][n][e] *= by;
+                    for (int e = 2 * half; e < 2 * half + 2; e++)
+                        o[m][n][e] *= by;
         }
 }
 
@@ -77,72 +78,86 @@ template <int D, int ROWS> static __device__ __forceinline__ void load_queries(u
     }
 }
 
+/* The rows and the sample are asked for again at the end: in between all registers are needed. */
+template <int D, int M> static __device__ __forceinline__ void store_rows(const struct attention_args *a, const struct attention_rounded *r, struct softmax<M> *soft, const float o[M][D / 8][4], float c2)
+{
+    const struct attention_place at = attention_place_of(a, r->kv_heads * r->group);
+    int h = r->first_kv_head * r->group + at.head, row = threadIdx.x / 32 * 16 * M + threadIdx.x % 32 / 4, left = (int)at.s->q_len - at.work.first;
+    int64_t to = at.s->q_row + at.work.first;
+    float by[M][2];
+    softmax_end<M>(by, soft, c2, a->lse ? a->lse + to * a->heads + h : NULL, a->heads, row, left);
+    attention_store<M, D / 8>(a->out + to * a->out_stride + h * a->d, a->out_stride, o, by, row, left, threadIdx.x % 4 * 2, a->d);
+}
+
 template <int D, int M, int TILE> static __global__ void __launch_bounds__(MMA_THREADS, 2) attention_bf16_kernel(struct attention_args a, struct attention_rounded r)
 {
-    constexpr int ROWS = 64 * M, N = TILE / 8, ND = D / 8;
+    constexpr int ROWS = 64 * M, N = TILE / 8, ND = D / 8, LD = D + 8;
     DYNAMIC_SHARED(uint16_t, q);
-    uint16_t *k = q + ROWS * (D + 8), *v = k + TILE * (D + 8);
+    uint16_t *tiles = q + ROWS * LD; /* two buffers, each of keys and values */
     const struct attention_place at = attention_place_of(&a, r.kv_heads * r.group);
     const struct attention_seq &s = *at.s;
-    int h = r.first_kv_head * r.group + at.head, warp_row = threadIdx.x / 32 * 16 * M, row = warp_row + threadIdx.x % 32 / 4;
     int left = (int)s.q_len - at.work.first, behind = (int)(s.k_len - s.q_len) + at.work.first, last = behind + (left < ROWS ? left : ROWS) - 1;
-    int warp_last = warp_row + 16 * M < left ? behind + warp_row + 16 * M - 1 : last, first = attention_next_keys(&a, &s, behind, last, 0, TILE);
-    const uint16_t *keys = r.k + (at.head / r.group * r.kv_rows + at.work.keys_before) * D, *values = keys + (r.v - r.k);
+    int warp_row = threadIdx.x / 32 * 16 * M, warp_last = warp_row + 16 * M < left ? behind + warp_row + 16 * M - 1 : last;
+    int first = attention_next_keys(&a, &s, behind, last, 0, TILE);
+    int64_t keys = at.head / r.group * r.kv_rows + at.work.keys_before;
     float o[M][ND][4], c2 = a.softcap > 0 ? LOG2_E : a.scale * LOG2_E;
     struct softmax<M> soft;
-    attention_fetch<D, TILE, MMA_THREADS>(k, keys + (int64_t)first * D, (int)s.k_len - first);
+    attention_fetch_keys<D, TILE>(tiles, &r, &s, keys, first);
     cp_async_commit();
-    load_queries<D, ROWS>(q, a.q + (s.q_row + at.work.first) * a.q_stride + h * a.d, a.q_stride, left, a.d);
+    load_queries<D, ROWS>(q, a.q + (s.q_row + at.work.first) * a.q_stride + (r.first_kv_head * r.group + at.head) * a.d, a.q_stride, left, a.d);
     attention_clear<M, ND>(o);
 #pragma unroll
     for (int m = 0; m < M; m++)
         soft.top[m][0] = soft.top[m][1] = -INFINITY, soft.sum[m][0] = soft.sum[m][1] = 0;
-    while (first <= last) {
+    for (int buffer = 0; first <= last; buffer ^= 1) {
         int next = attention_next_keys(&a, &s, behind, last, first + TILE, TILE);
+        const uint16_t *k = tiles + buffer * 2 * TILE * LD;
         struct attention_bits<M> bits;
         float z[M][N][4];
         uint32_t p[M][N / 2][4];
         bits.whole = attention_whole(&s, a.window, behind + warp_row, warp_last, first, first + TILE - 1);
         if (!bits.whole)
-            attention_look<M, N>(&bits, &a, &s, behind + row, first);
+            attention_look<M, N>(&bits, &a, &s, behind + warp_row + threadIdx.x % 32 / 4, first);
         cp_async_wait<0>();
-        __syncthreads(); /* keys are there, the values before are done with */
-        attention_fetch<D, TILE, MMA_THREADS>(v, values + (int64_t)first * D, (int)s.k_len - first);
-        cp_async_commit();
-        attention_dots<M, N, D>(z, attention_by_row<D>(q + warp_row * (D + 8)), attention_by_column<D>(k));
-        cp_async_wait<0>();
-        __syncthreads(); /* values are there, the keys are done with */
+        __syncthreads(); /* this tile is there, the one before is done with */
         if (next <= last)
-            attention_fetch<D, TILE, MMA_THREADS>(k, keys + (int64_t)next * D, (int)s.k_len - next);
+            attention_fetch_keys<D, TILE>(tiles + (buffer ^ 1) * 2 * TILE * LD, &r, &s, keys, next);
         cp_async_commit();
+        attention_dots<M, N, D>(z, attention_by_row<D>(q + warp_row * LD), attention_by_column<D>(k));
         if (a.softcap > 0)
             cap_scores<N, M>(z, a.scale, a.softcap);
         attention_hide<M, N>(z, &bits);
         softmax_step<M, N, ND>(&soft, z, o, c2);
         attention_pack<M, N>(p, z);
-        attention_add<M, ND, N / 2, D>(o, p, attention_by_row<D>(v));
+        attention_add<M, ND, N / 2, D>(o, p, attention_by_row<D>(k + TILE * LD));
         first = next;
     }
-    float by[M][2];
-    int64_t out_row = s.q_row + at.work.first;
-    softmax_end<M>(by, &soft, c2, a.lse ? a.lse + out_row * a.heads + h : NULL, a.heads, row, left);
-    attention_store<M, ND>(a.out + out_row * a.out_stride + h * a.d, a.out_stride, o, by, row, left, threadIdx.x % 4 * 2, a.d);
+    store_rows<D, M>(&a, &r, &soft, o, c2);
 }
 
 template <int D, int M, int TILE> static void launch(const struct attention_lists *l, const struct attention_rounded *r)
 {
     unsigned blocks = l->row_tiles * (unsigned)(r->kv_heads * r->group);
-    size_t bytes = (size_t)((64 * M + 2 * TILE) * (D + 8)) * sizeof(uint16_t);
+    size_t bytes = (size_t)((64 * M + 4 * TILE) * (D + 8)) * sizeof(uint16_t);
     if (blocks)
         LAUNCH((attention_bf16_kernel<D, M, TILE>), blocks, MMA_THREADS, bytes, l->rows, *r);
 }
 
-/* Wide heads leave registers for one row of fragments, and for as many keys as 99 KB of shared memory hold. */
+/* As many rows and keys as there are registers for, and 99 KB of shared memory. */
 void attention_bf16(const struct attention *a)
 {
     struct attention_lists l;
     int size = attention_size(a->head_dim);
-    if (attention_lists_make(&l, a, size == 256 ? 64 : 128))
-        attention_round(&l, a, false, size == 64 ? launch<64, 2, 64> : size == 80 ? launch<80, 2, 64> : size == 96 ? launch<96, 2, 64> : size == 128 ? launch<128, 2, 64>
-                                                                                                                                           : launch<256, 1, 64>);
+    if (!attention_lists_make(&l, a, size == 256 ? 64 : 128))
+        return;
+    if (size == 64)
+        attention_round(&l, a, false, launch<64, 2, 64>);
+    else if (size == 80)
+        attention_round(&l, a, false, launch<80, 2, 32>);
+    else if (size == 96)
+        attention_round(&l, a, false, launch<96, 2, 32>);
+    else if (size == 128)
+        attention_round(&l, a, false, launch<128, 2, 32>);
+    else
+        attention_round(&l, a, false, launch<256, 1, 32>);
 }

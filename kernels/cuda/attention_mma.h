@@ -70,10 +70,19 @@ template <int D, int ROWS, int THREADS> static __device__ __forceinline__ void a
     constexpr int LANES = D <= 64 ? 8 : D <= 128 ? 16 : 32, AT_ONCE = THREADS / LANES; /* of a row, so that each step is as far as the one before */
     int i = threadIdx.x / LANES, c = threadIdx.x % LANES * 8;
     static_assert(ROWS % AT_ONCE == 0, "whole steps");
+    to += i * (D + 8) + c, from += i * D + c, there -= i;
 #pragma unroll
     for (int e = 0; e < ROWS; e += AT_ONCE)
         if (D == 8 * LANES || c < D)
-            cp_async_16(to + (i + e) * (D + 8) + c, from + (i + e) * D + c, i + e < there ? 16 : 0);
+            cp_async_16(to + e * (D + 8), from + e * D, e < there ? 16 : 0);
+}
+
+/* TILE keys of a head from `first` of the sample on, whose keys begin at `row`, and their values behind them. */
+template <int D, int TILE>
+static __device__ __forceinline__ void attention_fetch_keys(uint16_t *to, const struct attention_rounded *r, const struct attention_seq *s, int64_t row, int first)
+{
+    attention_fetch<D, TILE, MMA_THREADS>(to, r->k + (row + first) * D, (int)s->k_len - first);
+    attention_fetch<D, TILE, MMA_THREADS>(to + TILE * (D + 8), r->v + (row + first) * D, (int)s->k_len - first);
 }
 
 /* ---- products ---- */
