@@ -82,6 +82,11 @@ static inline struct matmul matmul_alone(const struct matmul *m, int i)
 
 #define MATMUL_FEW_ROWS 16
 
+/* Bytes that products hold beside their arguments, by use: what a backend writes there is its own. All zeros: nothing yet. */
+struct matmul_need {
+    size_t a, b, few;
+};
+
 /* A parameter's gradient that is a sum over rows, to[j] +=. The rows cuts[i] * times .. cuts[i + 1] * times - 1 are summed apart and
  * added in order, with the same consequence as in struct matmul; rows behind the last cut do not count. cuts NULL: all rows in one. */
 struct row_sum {
@@ -185,6 +190,11 @@ struct kernels {
     /* What the operations themselves hold at most beside their arguments, for the current thread count and attention of this
      * shape over `rows` rows, both ways (the plan counts it). */
     size_t (*scratch_bytes)(int heads, int kv_heads, int head_dim, int64_t rows);
+    /* Where products hold copies of factors, NULL where scratch_bytes has it all: brings `most` up to what one product (its sizes, strides and types alone; cuts
+     * NULL or not) makes the backend hold, and, with all of a run in it, says how many bytes that is. */
+    void (*matmul_needs)(struct matmul_need *most, const struct matmul *m);
+    size_t (*matmul_bytes)(const struct matmul_need *most);
+    int64_t (*held_bytes)(void); /* device memory that went to the context and the libraries when it was opened: measured; NULL: host_memory */
     /* Measured in about a tenth of a second; takes 128 MB for that time. */
     void (*ceiling)(struct kernels_ceiling *c);
 

@@ -4,9 +4,10 @@
 set -eu
 build=$1 out=$2
 rm -rf "$out"
-mkdir -p "$out/build/bin" "$out/build/lib/needed" "$out/build/tests/unit" "$out/build/tests/tools" "$out/build/tests/gpu" "$out/tests/gpu" "$out/tests/cli"
+mkdir -p "$out/build/bin" "$out/build/lib/needed" "$out/build/tests/unit" "$out/build/tests/tools" "$out/build/tests/gpu" "$out/tests/gpu" "$out/tests/cli" "$out/tests/golden"
 cp tests/gpu/*.sh tests/gpu/*.t "$out/tests/gpu"
 cp tests/cli/lib.sh tests/cli/train.sh "$out/tests/cli"
+cp tests/golden/quantize.txt "$out/tests/golden"
 cp "$build/lib/finetools-cuda.so" "$out/build/lib"
 for program in "$build"/bin/* "$build"/tests/unit/kernels_* "$build"/tests/tools/* "$build/tests/gpu/speed"; do
     case $program in *.[od]) continue ;; esac

@@ -158,8 +158,8 @@ bool few_takes(const struct matmul *m)
 void few_flush(struct few_batch *b)
 {
     if (b->count)
-        b->start(b->list, b->count);
-    b->count = 0, b->tiles = 0;
+        b->start(b->list, b->count, true);
+    b->count = 0, b->tiles = 0, b->rows = 0;
 }
 
 void few_add(struct few_batch *b, const struct matmul *m)
@@ -170,18 +170,34 @@ void few_add(struct few_batch *b, const struct matmul *m)
         plain_product(m);
         return;
     }
-    if (b->count && (start != b->start || b->count == FEW_MOST || b->tiles + tiles > FEW_COUNTERS))
+    if (b->count && (start != b->start || b->count == FEW_MOST || b->tiles + tiles > FEW_COUNTERS || b->rows + m->m > FEW_ROWS))
         few_flush(b);
     b->start = start;
     b->list[b->count++] = *m;
     b->tiles += tiles;
+    b->rows += m->m;
+}
+
+/* As they will lie on the device: there all arrays are aligned. */
+size_t few_bytes(const struct matmul *m)
+{
+    struct matmul there = *m;
+    struct quantized q = {};
+    there.b.data = NULL;
+    if (m->b.quantized) {
+        q = *m->b.quantized;
+        q.codes = q.scales = q.nested_scales = q.nested_map = q.zeros = NULL;
+        there.b.quantized = &q;
+    }
+    few_start start = few_takes(m) ? start_of(&there) : NULL;
+    return start ? start(&there, 1, false) * FEW_ROWS / (size_t)m->m : 0;
 }
 
 unsigned *few_counters(void)
 {
     static unsigned *there;
     struct err e = ERR_INIT;
-    if (!there)
-        there = (unsigned *)cuda_alloc(FEW_COUNTERS * sizeof *there, &e);
+    if (!there && !(there = (unsigned *)cuda_alloc(FEW_COUNTERS * sizeof *there, &e)))
+        cuda_failed("%s", e.text);
     return there;
 }

@@ -11,10 +11,11 @@
 #include "kernels/kernels.h"
 
 #define FEW_MOST 8          /* products in one launch */
-#define FEW_COUNTERS 32768u /* tiles of them all */
+#define FEW_ROWS 48         /* of A in them all: what their sums take is known to plans */
+#define FEW_COUNTERS 8192u  /* tiles of them all */
 
-/* Starts products of one layout, at most FEW_MOST; few_dense.cu, few_codes.cu, few_words.cu. */
-typedef void (*few_start)(const struct matmul *list, int count);
+/* Starts products of one layout, at most FEW_MOST, or only says what bytes their sums take; few_dense.cu, few_codes.cu, few_words.cu. */
+typedef size_t (*few_start)(const struct matmul *list, int count, bool start);
 
 /* NULL: not such a weight, or it does not lie as these need it. */
 few_start few_dense_start(const struct mat *b, int64_t k);
@@ -25,7 +26,7 @@ struct few_batch {
     few_start start;
     struct matmul list[FEW_MOST];
     int count;
-    int64_t tiles;
+    int64_t tiles, rows;
 };
 
 /* Does this product (a term as one of its own) take that way? B is a weight (out, in) transposed, A lies in rows, M <= MATMUL_FEW_ROWS, no cuts. */
@@ -33,6 +34,8 @@ bool few_takes(const struct matmul *m);
 void few_add(struct few_batch *b, const struct matmul *m);
 void few_flush(struct few_batch *b);
 
+/* Bytes of device memory that products of this one's kind hold at most. */
+size_t few_bytes(const struct matmul *m);
 /* FEW_COUNTERS zeros on the device. NULL only after an error that stays. */
 unsigned *few_counters(void);
 

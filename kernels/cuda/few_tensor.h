@@ -258,7 +258,7 @@ static inline bool few_aligned(const void *p)
 }
 
 /* Starts them all. W::of tells a layout from a product. */
-template <class W> static void few_launch(const struct matmul *list, int count)
+template <class W> static size_t few_launch(const struct matmul *list, int count, bool start)
 {
     struct few_list<W> l = {};
     unsigned blocks = 0, tiles = 0;
@@ -282,10 +282,12 @@ template <class W> static void few_launch(const struct matmul *list, int count)
         most = o->m > most ? o->m : most;
         l.of[i].w = W::of(m);
     }
+    if (!start)
+        return floats * sizeof(float);
     float *parts = (float *)cuda_scratch(CUDA_SCRATCH_FEW, floats * sizeof *parts);
     unsigned *counters = few_counters();
     if (!parts || !counters)
-        return;
+        return 0;
     for (int i = 0; i < count; i++) {
         struct few *o = &l.of[i].o;
         o->parts = parts, o->counters = counters;
@@ -298,6 +300,7 @@ template <class W> static void few_launch(const struct matmul *list, int count)
         LAUNCH((few_tensor_kernel<W, 1>), blocks, FEW_THREADS, shared, l);
     else
         LAUNCH((few_tensor_kernel<W, 2>), blocks, FEW_THREADS, shared, l);
+    return floats * sizeof(float);
 }
 
 #endif

@@ -74,10 +74,16 @@ static size_t converted_bytes(int64_t outer, int64_t inner, enum dtype type)
     return (size_t)(outer * padded(inner)) * dtype_size(type);
 }
 
+/* Is it stored column after column? */
+static bool is_transposed(const struct mat *m)
+{
+    return m->col_stride != 1 && m->row_stride == 1;
+}
+
 /* m (rows, cols) in scratch memory, in the order in which it is stored. NULL p: an error that stays. */
 static struct factor converted(enum cuda_scratch where, const struct mat *m, int64_t rows, int64_t cols, enum dtype type)
 {
-    bool transposed = m->col_stride != 1 && m->row_stride == 1;
+    bool transposed = is_transposed(m);
     int64_t outer = transposed ? cols : rows, inner = transposed ? rows : cols, ld = padded(inner);
     struct mat stored = *m;
     void *to = cuda_scratch(where, converted_bytes(outer, inner, type));
@@ -134,13 +140,18 @@ static struct factor panel_of(const struct matmul *m, enum dtype type, bool tran
     return {to, ld, transposed};
 }
 
+/* Stored rows of a panel. */
+static int64_t panel_rows(int64_t inner, enum dtype type)
+{
+    int64_t each = PANEL_BYTES / (int64_t)converted_bytes(1, inner, type);
+    return each < 1 ? 1 : each;
+}
+
 /* B in panels of its stored rows: outputs of C when it is a transposed weight, else steps of K. */
 static void product_by_panels(const struct matmul *m, enum dtype type, const struct factor *a)
 {
-    bool transposed = m->b.col_stride != 1 && m->b.row_stride == 1;
-    int64_t outer = transposed ? m->n : m->k, inner = transposed ? m->k : m->n;
-    int64_t each = PANEL_BYTES / (int64_t)converted_bytes(1, inner, type), count;
-    each = each < 1 ? 1 : each;
+    bool transposed = is_transposed(&m->b);
+    int64_t outer = transposed ? m->n : m->k, each = panel_rows(transposed ? m->k : m->n, type), count;
     for (int64_t first = 0; first < outer; first += count) {
         count = outer - first < each ? outer - first : each;
         struct factor b = panel_of(m, type, transposed, first, count);
@@ -165,9 +176,15 @@ static void product_by_cuts(const struct matmul *m, enum dtype type, const struc
     }
 }
 
+/* Of the type that the library multiplies. */
+static enum dtype type_of(const struct matmul *m)
+{
+    return m->round_bf16 ? DTYPE_BF16 : DTYPE_F32;
+}
+
 static void product(const struct matmul *m, struct last_a *last)
 {
-    enum dtype type = m->round_bf16 ? DTYPE_BF16 : DTYPE_F32;
+    enum dtype type = type_of(m);
     struct factor a = factor_a(m, type, last), b;
     if (!a.p)
         return;
@@ -221,8 +238,36 @@ static void matmul(const struct matmul *list, int count)
     }
 }
 
+static void at_least(size_t *to, size_t bytes)
+{
+    *to = bytes > *to ? bytes : *to;
+}
+
+/* What product() and few_add() take for it. */
+static void matmul_needs(struct matmul_need *most, const struct matmul *m)
+{
+    enum dtype type = type_of(m);
+    bool a_turned = is_transposed(&m->a), b_turned = is_transposed(&m->b);
+    int64_t outer = b_turned ? m->n : m->k, inner = b_turned ? m->k : m->n, panel = panel_rows(inner, type);
+    if (few_takes(m)) {
+        at_least(&most->few, few_bytes(m));
+        return;
+    }
+    if (!is_direct(&m->a, type))
+        at_least(&most->a, a_turned ? converted_bytes(m->k, m->m, type) : converted_bytes(m->m, m->k, type));
+    if (!is_direct(&m->b, type))
+        at_least(&most->b, converted_bytes(m->cuts || outer < panel ? outer : panel, inner, type));
+}
+
+static size_t matmul_bytes(const struct matmul_need *most)
+{
+    return cuda_scratch_bytes(most->a) + cuda_scratch_bytes(most->b) + cuda_scratch_bytes(most->few) + cuda_own_bytes();
+}
+
 void cuda_fill_matmul(struct kernels *k)
 {
     k->matmul = matmul;
+    k->matmul_needs = matmul_needs;
+    k->matmul_bytes = matmul_bytes;
     few_counters(); /* now: not while a graph is captured */
 }

@@ -12,10 +12,14 @@ const float *quantized_tables(void)
 {
     static float *there;
     struct err e = ERR_INIT;
-    if (!there && (there = (float *)cuda_alloc(32 * sizeof *there, &e))) {
-        cuda_copy_in(there, QUANTIZED_NF4_VALUES, 16 * sizeof *there);
-        cuda_copy_in(there + 16, QUANTIZED_FP4_VALUES, 16 * sizeof *there);
+    if (there)
+        return there;
+    if (!(there = (float *)cuda_alloc(32 * sizeof *there, &e))) {
+        cuda_failed("%s", e.text);
+        return NULL;
     }
+    cuda_copy_in(there, QUANTIZED_NF4_VALUES, 16 * sizeof *there);
+    cuda_copy_in(there + 16, QUANTIZED_FP4_VALUES, 16 * sizeof *there);
     return there;
 }
 

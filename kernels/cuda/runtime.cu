@@ -145,6 +145,7 @@ static int check_architecture(int device, const char *name, struct err *e)
 }
 
 static char features[400];
+static int64_t left_before = -1, held;
 
 int cuda_open(int device, struct err *e)
 {
@@ -152,6 +153,7 @@ int cuda_open(int device, struct err *e)
     int driver = 0;
     if (check_driver(e) < 0 || check_device(device, e) < 0)
         return -1;
+    left_before = runtime_left_without_context(device);
     cudaError_t r = cudaGetDeviceProperties(&p, device);
     if (r != cudaSuccess)
         return runtime_say(r, "the device's properties", e);
@@ -217,6 +219,21 @@ int64_t cuda_free_memory(void)
     return runtime_good(cudaMemGetInfo(&left, &total), "asking for free memory") ? (int64_t)left : 0;
 }
 
+void cuda_opened(void)
+{
+    size_t left = 0, total = 0;
+    cuda_sync();
+    if (!runtime_good(cudaMemGetInfo(&left, &total), "asking for free memory"))
+        return;
+    held = (left_before >= 0 ? left_before : (int64_t)total) - (int64_t)left; /* else with what other programs have */
+    held = held < 0 ? 0 : held;
+}
+
+int64_t cuda_held_memory(void)
+{
+    return held;
+}
+
 void *cuda_alloc(size_t bytes, struct err *e)
 {
     void *p = graph_must_not_capture("an allocation") ? runtime_memory(bytes, e) : NULL;
@@ -254,6 +271,16 @@ void cuda_sync(void)
         runtime_good(cudaStreamSynchronize(runtime.stream), "waiting for the device");
 }
 
+size_t cuda_scratch_bytes(size_t bytes)
+{
+    return (bytes + SCRATCH_UNIT - 1) / SCRATCH_UNIT * SCRATCH_UNIT;
+}
+
+size_t cuda_own_bytes(void)
+{
+    return cuda_scratch_bytes(RUNTIME_WORKSPACE) + RUNTIME_PARTS * CUDA_UPLOAD_BYTES;
+}
+
 void *cuda_scratch(enum cuda_scratch which, size_t bytes)
 {
     if (runtime.failed.set)
@@ -262,7 +289,7 @@ void *cuda_scratch(enum cuda_scratch which, size_t bytes)
         return scratch[which].p;
     if (scratch[which].p)
         graph_free_memory(scratch[which].p);
-    scratch[which].bytes = (bytes + SCRATCH_UNIT - 1) / SCRATCH_UNIT * SCRATCH_UNIT;
+    scratch[which].bytes = cuda_scratch_bytes(bytes);
     scratch[which].p = runtime_memory(scratch[which].bytes, &runtime.failed);
     return scratch[which].p;
 }

@@ -32,12 +32,16 @@ void cuda_copy(void *device, const void *from_device, size_t bytes);
 void cuda_zero(void *device, size_t bytes);
 void cuda_sync(void);
 int64_t cuda_free_memory(void); /* bytes that cuda_alloc could give now */
+void cuda_opened(void);         /* all that is there once and for all is there */
+int64_t cuda_held_memory(void); /* bytes of the device that went from before cuda_open to cuda_opened */
 
 /* Device memory that grows as needed and is never given back, one block for each user; its contents last until the same user asks again. NULL only
  * after an error that stays (there is no memory): the caller returns. Not zeroed. */
 enum cuda_scratch { CUDA_SCRATCH_GEMM, CUDA_SCRATCH_CONVERT_A, CUDA_SCRATCH_CONVERT_B, CUDA_SCRATCH_FEW, CUDA_SCRATCH_ATTENTION, CUDA_SCRATCH_ROWS,
                     CUDA_SCRATCH_LOSS, CUDA_SCRATCH_UPDATE, CUDA_SCRATCH_QUANTIZED, CUDA_SCRATCHES };
 void *cuda_scratch(enum cuda_scratch which, size_t bytes);
+size_t cuda_scratch_bytes(size_t bytes); /* that it takes for so many */
+size_t cuda_own_bytes(void);             /* that the runtime takes in time: cuda_gemm's workspace, the ring of uploads */
 
 /* A copy on the device of a small host array (up to CUDA_UPLOAD_BYTES), good for the operations started before the ring comes round:
  * 4 MB of later uploads; while a graph is captured, as long as the graph. NULL only after an error that stays. */

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #define PART CUDA_UPLOAD_BYTES
-#define PARTS 8 /* an upload stays for PARTS - 1 whole parts, of which each may be left half empty */
+#define PARTS RUNTIME_PARTS
 #define ALIGN ((size_t)256)
 #define PIECE ((size_t)4 << 20)
 #define MOVERS 8

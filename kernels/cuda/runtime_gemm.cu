@@ -6,7 +6,13 @@
  * The same product gives the same bits in every run on one machine: the algorithm is the first of the library's own list for the shape, which it
  * computes from the shape, the types, the alignments and the device, never from measured time; the workspace always has one size;
  * and parts of a long sum are added up in an order of their own (no "in place" reduction). f32 is multiplied as such: PEDANTIC leaves
- * no room for TF32 or sums of bf16. */
+ * no room for TF32 or sums of bf16.
+ *
+ * Measured time does not choose, though it might find a faster one. Two algorithms whose times are close change places from run to run, so all that may be
+ * chosen have to give the same bits. Their attributes do not tell that: equal split-K and reduction scheme leave open in which order a tile's steps
+ * are added, and how far inside an instruction. Bits compared on operands made up for it hold for these operands alone, and a difference that
+ * appears in one sum of a billion would show as a run that does not repeat. What is captured in a graph could not be measured either: a shape would
+ * depend on who asked for it first. */
 #include "kernels/cuda/runtime_inside.h"
 
 #include <cublasLt.h>
@@ -20,7 +26,6 @@ extern "C" {
 #include "base/mem.h"
 }
 
-#define WORKSPACE ((size_t)32 << 20)
 #define ALIGNED 16 /* bytes: more is not promised to the library, so that what a block of memory happens to have changes nothing */
 
 /* --- the library --- */
@@ -169,7 +174,7 @@ static void describe(struct choice *c, cublasStatus_t *s)
 
 static cublasStatus_t prefer(cublasLtMatmulPreference_t p, const struct shape *h)
 {
-    uint64_t workspace = WORKSPACE;
+    uint64_t workspace = RUNTIME_WORKSPACE;
     uint32_t schemes = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE | CUBLASLT_REDUCTION_SCHEME_OUTPUT_TYPE; /* and none */
     uint32_t a = (uint32_t)h->align_b, b = (uint32_t)h->align_a, c = (uint32_t)h->align_c;
     const struct {
@@ -262,7 +267,7 @@ void cuda_gemm(const struct cuda_gemm *g)
             runtime_good(cudaMemset2DAsync(g->c, (size_t)g->ldc * sizeof *g->c, 0, (size_t)g->n * sizeof *g->c, (size_t)g->m, runtime.stream), "a product");
         return;
     }
-    void *workspace = cuda_scratch(CUDA_SCRATCH_GEMM, WORKSPACE);
+    void *workspace = cuda_scratch(CUDA_SCRATCH_GEMM, RUNTIME_WORKSPACE);
     const struct choice *c = workspace ? choice_of(g) : NULL;
     if (!c)
         return;
@@ -271,7 +276,7 @@ void cuda_gemm(const struct cuda_gemm *g)
         return;
     }
     cublasStatus_t s = lt.cublasLtMatmul(handle, c->op, &g->alpha, g->b, c->first, g->a, c->second, &g->beta, g->c, c->out, g->c, c->out, &c->algo, workspace,
-                                         WORKSPACE, runtime.stream);
+                                         RUNTIME_WORKSPACE, runtime.stream);
     if (s != CUBLAS_STATUS_SUCCESS)
         cuda_failed("a product (%" PRId64 " x %" PRId64 " x %" PRId64 "): %s (cuBLAS status %d)", g->m, g->n, g->k, status_text(s), (int)s);
 }

@@ -31,5 +31,10 @@ const void *graph_upload(const void *from, size_t bytes);
 void graph_free_memory(void *device);
 
 int gemm_open(struct err *e); /* finds the library */
+#define RUNTIME_WORKSPACE ((size_t)32 << 20) /* of its products */
+#define RUNTIME_PARTS 8                      /* of the ring of uploads, CUDA_UPLOAD_BYTES each: an upload stays for all but one, of which each may be left half empty */
+
+/* Bytes that the device has left, asked of the driver's library for managers, since CUDA itself answers only when its context is there; -1: it does not say. */
+int64_t runtime_left_without_context(int device);
 
 #endif

@@ -26,6 +26,7 @@ static void fill(struct kernels *k)
     k->copy_out = cuda_copy_out;
     k->zero = cuda_zero;
     k->free_memory = cuda_free_memory;
+    k->held_bytes = cuda_held_memory;
     k->team = run_once;
     for (size_t i = 0; i < sizeof families / sizeof *families; i++)
         if (families[i])
@@ -64,6 +65,7 @@ EXPORTED const struct kernels *finetools_cuda_part(int device, struct err *e)
         if (cuda_open(device, e) < 0)
             return NULL;
         fill(&table);
+        cuda_opened();
         opened = device;
     }
     return &table;

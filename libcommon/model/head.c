@@ -27,6 +27,11 @@ void head_init(struct decoder *d)
     h->host_loss = mem_array(NULL, 4 * (size_t)h->chunk, sizeof *h->host_loss);
 }
 
+int64_t decoder_score_rows(const struct decoder *d)
+{
+    return d->head.chunk;
+}
+
 void head_release(struct decoder *d)
 {
     free(d->head.cuts);

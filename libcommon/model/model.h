@@ -134,6 +134,7 @@ struct batch {
  * trained must be known (pw, pbias, pa, pb set) when the decoder is made: it keeps activations only where backward passes. */
 struct decoder;
 struct decoder *decoder_new(struct model *m, int64_t max_rows, int max_seq, bool backward, bool recompute);
+int64_t decoder_score_rows(const struct decoder *d); /* rows of the output layer at a time */
 void decoder_layout(struct decoder *d, struct arena *a); /* call twice, as base/arena.h says */
 void decoder_free(struct decoder *d);
 

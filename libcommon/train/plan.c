@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 #include "format/model_folder.h"
+#include "train/plan_products.h"
 
 #define ROWS_MAX 2048
 #define ROWS_MIN 512
@@ -33,8 +34,9 @@ static void try_plan(struct plan *p, struct model *m, struct optimizer *o, int64
     p->decoder = decoder_new(m, p->room, (int)p->room, o != NULL, recompute);
     arena_init(&p->arena);
     lay_out(p, o);
-    p->buffers = p->fixed + (int64_t)m->k->scratch_bytes(m->config.heads, m->config.kv_heads, m->config.head_dim, p->room);
-    p->peak = (int64_t)p->arena.used + p->weights + p->buffers;
+    p->work = plan_product_bytes(m, p->room, decoder_score_rows(p->decoder), o != NULL);
+    p->buffers = p->fixed + p->work + (int64_t)m->k->scratch_bytes(m->config.heads, m->config.kv_heads, m->config.head_dim, p->room);
+    p->peak = (int64_t)p->arena.used + p->weights + p->buffers + p->held;
 }
 
 /* Without recomputation, the rows that keep activations below a fixed bound. */
@@ -72,6 +74,11 @@ static int check_length(const struct model *m, const struct token_file *t, struc
     return 0;
 }
 
+static int64_t held_bytes(const struct kernels *k)
+{
+    return k->held_bytes ? k->held_bytes() : 0;
+}
+
 int plan_make(struct plan *p, struct model *m, struct optimizer *o, const struct plan_wish *w, const struct token_file *train,
               const struct token_file *eval, struct err *e)
 {
@@ -85,6 +92,7 @@ int plan_make(struct plan *p, struct model *m, struct optimizer *o, const struct
         p->fixed = PROGRAM + train->n_samples * (int64_t)sizeof(uint32_t);
     } else {
         p->weights = (int64_t)model_placed_bytes(m);
+        p->held = held_bytes(m->k);
     }
     bool layer = !strcmp(w->recompute, "layer");
     if (w->rows)
@@ -102,7 +110,7 @@ int plan_make(struct plan *p, struct model *m, struct optimizer *o, const struct
 
 int64_t plan_memory(const struct kernels *k, int64_t asked)
 {
-    return asked ? asked : k->free_memory ? k->free_memory() : mem_available();
+    return asked ? asked : k->free_memory ? k->free_memory() + held_bytes(k) : mem_available();
 }
 
 int plan_commit(struct plan *p, struct optimizer *o, struct err *e)

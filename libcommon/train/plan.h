@@ -29,14 +29,16 @@ struct plan {
     bool recompute;
     int64_t weights;          /* bytes of the mapped files, or, where device memory is not the host's, of what is copied there */
     int64_t buffers;          /* bytes outside the arena: those of the operations and, in the host's memory, the program, packs, the order of samples */
+    int64_t work;             /* of these, work space of the backend's products */
     int64_t fixed;            /* of these, what does not depend on the rows */
-    int64_t peak;             /* arena + weights + buffers, in device memory */
+    int64_t held;             /* by the context and the libraries of the device's backend */
+    int64_t peak;             /* arena + weights + buffers + held, in device memory */
 };
 
 /* optimizer NULL: evaluation only. eval may be NULL. Longer samples than the model has positions are refused. */
 int plan_make(struct plan *p, struct model *m, struct optimizer *o, const struct plan_wish *w, const struct token_file *train,
               const struct token_file *eval, struct err *e) MUST_CHECK;
-/* Bytes that may be used: `asked`, or, when that is 0, what the device has left now; negative: unknown. */
+/* Bytes that may be used: `asked`, or, when that is 0, what the device has left now, with what its backend holds; negative: unknown. */
 int64_t plan_memory(const struct kernels *k, int64_t asked);
 int plan_commit(struct plan *p, struct optimizer *o, struct err *e) MUST_CHECK;
 void plan_release(struct plan *p);

@@ -28,7 +28,11 @@ static void add_memory(struct buf *b, const struct plan *p, const struct model *
         line(b, p->arena.parts[i].label, (int64_t)p->arena.parts[i].bytes);
     line(b, "arena, in one piece", (int64_t)p->arena.used);
     line(b, m->k->host_memory ? "weights, mapped" : "weights", p->weights);
-    line(b, m->k->host_memory ? "program and buffers, about" : "buffers of operations, about", p->buffers);
+    if (p->work)
+        line(b, "work space of the backend", p->work);
+    line(b, m->k->host_memory ? "program and buffers, about" : "buffers of operations, about", p->buffers - p->work);
+    if (!m->k->host_memory)
+        line(b, "context and libraries", p->held);
     line(b, "peak, about", p->peak);
     if (memory >= 0)
         line(b, "may be used", memory);

@@ -113,6 +113,24 @@ run lora-train -m model --device cuda --plan -o none train.tok
 has out 'memory on cuda (bytes)' '--plan tells the memory of the device'
 has out 'may be used' 'and how much there is'
 
+# What a plan says beforehand and what was really allocated at the most: never more, and the plan not much more.
+planned() { # NAME PROGRAM OPTIONS...
+    name=$1
+    shift
+    rm -rf planned
+    run "$@" --device cuda --seed 3 --batch 3 --steps 2 -o planned --plan train.tok
+    has out 'work space of the backend' "--plan, $name: what products hold"
+    has out 'context and libraries' "--plan, $name: what the device's libraries hold"
+    plan=$(awk '/^peak/ { print $3 }' out)
+    run env FINETOOLS_CUDA_PEAK=peak "$@" -q --device cuda --seed 3 --batch 3 --steps 2 -o planned train.tok
+    is_status 0 "$name runs"
+    ok "$name: as much as was planned, $plan, to a twentieth" awk -v plan="$plan" '{ print; exit !($1 <= plan && $1 >= 0.95 * plan) }' peak
+}
+planned 'lora' lora-train -m model --dtype bf16
+planned 'qlora' lora-train -m nf4 --dtype bf16 --optimizer adamw8bit
+planned 'qlora in f32' lora-train -m nf4 --dtype f32
+planned 'full' full-train -m model --dtype bf16
+
 # killed after the checkpoint of its first step, and gone on with
 lora-train -q -o killed --device cuda --seed 3 --batch 3 --lr 1e-2 --steps 2 --dtype f32 -m model --dropout 0.1 --save-every 1 train.tok 2>killed.err &
 pid=$!

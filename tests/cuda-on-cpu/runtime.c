@@ -98,7 +98,8 @@ static bool must_not_capture(const char *what)
     return !capturing;
 }
 
-static size_t allocated;
+static size_t allocated, most_allocated;
+static int64_t held;
 
 /* FINETOOLS_CUDA_MEMORY: bytes that the device has. */
 static size_t memory_left(void)
@@ -115,7 +116,38 @@ static void *device_memory(size_t bytes, struct err *e)
         err_set(e, "cannot get %zu bytes of device memory", bytes);
     else
         allocated += bytes;
+    most_allocated = allocated > most_allocated ? allocated : most_allocated;
     return p;
+}
+
+/* FINETOOLS_CUDA_PEAK: a file that gets, at the end, the most bytes that were allocated. */
+static void write_peak(void)
+{
+    FILE *f = fopen(getenv("FINETOOLS_CUDA_PEAK"), "w");
+    if (!f || fprintf(f, "%zu\n", most_allocated) < 0 || fclose(f))
+        abort();
+}
+
+void cuda_opened(void)
+{
+    held = (int64_t)allocated;
+    if (getenv("FINETOOLS_CUDA_PEAK"))
+        atexit(write_peak);
+}
+
+int64_t cuda_held_memory(void)
+{
+    return held;
+}
+
+size_t cuda_own_bytes(void)
+{
+    return UPLOAD_RING;
+}
+
+size_t cuda_scratch_bytes(size_t bytes)
+{
+    return bytes;
 }
 
 int64_t cuda_free_memory(void)

@@ -39,7 +39,7 @@ passes() { # NAME PROGRAM...
     shift
     echo "== $name"
     began=$(date +%s)
-    "$@" >"$work/out" 2>&1 </dev/null
+    (cd "$ROOT" && exec "$@") >"$work/out" 2>&1 </dev/null
     status=$?
     grep -aE '^(not ok|Bail|# )' "$work/out" | head -20
     good=$(grep -acE '^ok ' "$work/out") bad=$(grep -acE '^(not ok|Bail)' "$work/out")

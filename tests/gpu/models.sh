@@ -15,11 +15,11 @@ trap 'exit 130' INT TERM HUP
 
 if [ -n "${FINETOOLS_GPU_SMALL:-}" ]; then
     large='--layers 1 --hidden 32 --heads 2 --kv-heads 1 --head-dim 16 --ffn 48 --vocab 272' billion=$large
-    length=16 samples=2 steps=3 prompt=12 answer=4
+    length=16 samples=2 steps=3 prompt=12 answer=4 group=16
 else
     large='--layers 32 --hidden 4096 --heads 32 --kv-heads 32 --head-dim 128 --ffn 11008 --vocab 32000'     # Llama 7B
     billion='--layers 16 --hidden 2048 --heads 32 --kv-heads 8 --head-dim 64 --ffn 8192 --vocab 32000' # Llama 3.2 1B, a smaller vocabulary
-    length=2048 samples=8 steps=8 prompt=2048 answer=64
+    length=2048 samples=8 steps=8 prompt=2048 answer=64 group=128
 fi
 
 value() { sed -n 's/.*"'"$1"'": *\([0-9.e+-]*\).*/\1/p' "$2" | head -1; }
@@ -96,6 +96,9 @@ for part in $parts; do
     decode)
         decode decode "$work/7b"
         prefill
+        quantize -q -m "$work/7b" -o "$work/gptq" --method rtn --group $group
+        decode decode.gptq "$work/gptq"
+        rm -rf "$work/gptq"
         ;;
     qlora)
         quantize -q -m "$work/7b" -o "$work/nf4" --method nf4 --double-quant
