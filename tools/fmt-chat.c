@@ -112,6 +112,8 @@ static int settle(void *arg, const char *file, bool raw, enum chat_stream_kind k
     r->kind = kind;
     if (raw && o.system)
         return err_set(e, "%s: raw text has no place for --system", file);
+    if (!isnan(o.desirable) && kind != CHAT_LABELLED && kind != CHAT_PROMPTS)
+        return err_set(e, "%s: --desirable judges rated answers, and these are taken as %s; -F kto reads ratings", file, chat_stream_kind_name(kind));
     if (!raw) {
         if (!o.template && !cli.model)
             die_usage("conversations need a template: -m DIR for the model's own, or -t NAME (--list-templates)");

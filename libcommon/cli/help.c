@@ -93,7 +93,8 @@ void help_version(const struct cli_tool *tool, FILE *to)
     fprintf(to, "compiler: %s\n", __VERSION__);
     fprintf(to, "libraries: jansson %s, zstd %s, pcre2 %s, utf8proc %s, xxhash %s\n", jansson_version_str(), ZSTD_versionString(),
             pcre, utf8proc_version(), hash);
-    fprintf(to, "formats: chat stream %d, token file %d, checkpoint %d\n", VERSION_CHAT_STREAM, VERSION_TOKEN_FILE, VERSION_CHECKPOINT);
+    fprintf(to, "formats: chat stream %d, token file %d, checkpoint %d, reference file %d\n", VERSION_CHAT_STREAM, VERSION_TOKEN_FILE, VERSION_CHECKPOINT,
+            VERSION_REF_LOGPROBS);
 }
 
 void help_options(const struct cli_tool *tool, FILE *to)

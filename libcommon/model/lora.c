@@ -265,7 +265,7 @@ struct lora_set *lora_attach_adapter(struct model *m, const char *dir, double dr
     if (r == 0)
         r = attach_stored(s, e);
     if (r == 0 && a->merge_aware && !merge_aware)
-        r = err_set(e, "%s: was trained with --merge-aware and only goes on so", a->dir);
+        r = err_set(e, "%s: was trained with --merge-aware of lora-train and only goes on so", a->dir);
     if (r == 0 && merge_aware)
         r = attach_grid(s, e);
     if (r == 0)

@@ -101,7 +101,7 @@ struct weights_train *weights_train_select(struct model *m, const char *source, 
     if (w->n && !quantized)
         return w;
     if (quantized)
-        err_set(e, "%s: '%s' is quantized and cannot be trained itself: train adapters over it, or leave it out with --train", source, quantized);
+        err_set(e, "%s: '%s' is quantized and cannot be trained itself, but adapters over it can", source, quantized);
     else
         err_set(e, "--train: '%s' matches no tensor of the model, for example model.layers.0.self_attn.q_proj.weight", regex);
     weights_train_detach(w);

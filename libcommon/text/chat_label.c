@@ -4,7 +4,10 @@
 int chat_label_read(const json_t *record, struct chat_data *d, struct err *e)
 {
     static const char *const labels[] = {"label", "kto_tag"}, *const ratings[] = {"rating", "score"};
+    const json_t *label = json_object_get(record, labels[0]), *tag = json_object_get(record, labels[1]);
     d->kind = CHAT_LABELLED;
+    if (json_is_boolean(label) && json_is_boolean(tag) && json_is_true(label) != json_is_true(tag))
+        return err_set(e, "\"label\" and \"kto_tag\" say the opposite");
     for (int i = 0; i < 2; i++) {
         const json_t *v = json_object_get(record, labels[i]);
         if (!v || json_is_null(v))

@@ -154,7 +154,7 @@ static int prepare(const struct train_command *c, struct session *s, struct err 
     if (r == 1)
         msg_info("stopped before the first step; the same command begins again");
     if (r == 2)
-        msg_error("%s: a log-probability of the reference is no finite number", s->train->path);
+        msg_error("%s", e->text);
     return r == 1 ? EXIT_STOPPED : r == 2 ? EXIT_DIVERGED : r;
 }
 

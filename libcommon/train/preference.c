@@ -114,6 +114,11 @@ static int parse_term(struct preference *p, const char *s, size_t n, struct err 
     return 0;
 }
 
+static int by_loss(const void *a, const void *b)
+{
+    return (int)((const struct preference_term *)a)->loss - (int)((const struct preference_term *)b)->loss;
+}
+
 static int parse_losses(struct preference *p, struct err *e)
 {
     for (const char *s = p->o.losses;;) {
@@ -142,23 +147,24 @@ static int check_ranges(const struct preference_options *o, struct err *e)
     const struct {
         const char *name;
         double value, min, max;
-        bool above; /* min itself is not allowed */
     } rows[] = {
-        {"beta", o->beta, 0, 1e3, true},
-        {"label-smoothing", o->label_smoothing, 0, 0.5, false},
-        {"f-alpha", o->f_alpha, -10, 10, false},
-        {"ld-alpha", o->ld_alpha, 0, 1, false},
-        {"discopop-tau", o->discopop_tau, 0, 1, true},
-        {"simpo-gamma", o->simpo_gamma, 0, 1e3, false},
-        {"alphapo-alpha", o->alpha, -10, 10, false},
-        {"desirable-weight", o->desirable_weight, 0, 1e3, false},
-        {"undesirable-weight", o->undesirable_weight, 0, 1e3, false},
+        {"beta", o->beta, 1e-6, 1e3},
+        {"label-smoothing", o->label_smoothing, 0, 0.5},
+        {"f-alpha", o->f_alpha, -10, 10},
+        {"ld-alpha", o->ld_alpha, 0, 1},
+        {"discopop-tau", o->discopop_tau, 1e-3, 1},
+        {"simpo-gamma", o->simpo_gamma, 0, 1e3},
+        {"alphapo-alpha", o->alpha, -10, 10},
+        {"desirable-weight", o->desirable_weight, 0, 1e3},
+        {"undesirable-weight", o->undesirable_weight, 0, 1e3},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        if (!(rows[i].value >= rows[i].min && rows[i].value <= rows[i].max) || (rows[i].above && rows[i].value <= rows[i].min))
-            return err_set(e, "--%s %g: expected a number %s %g and up to %g", rows[i].name, rows[i].value, rows[i].above ? "above" : "from", rows[i].min, rows[i].max);
+        if (!(rows[i].value >= rows[i].min && rows[i].value <= rows[i].max))
+            return err_set(e, "--%s %g: expected a number from %g to %g", rows[i].name, rows[i].value, rows[i].min, rows[i].max);
     if (o->label_smoothing >= 0.5)
         return err_set(e, "--label-smoothing %g: expected less than 0.5 (half of the labels wrong: nothing to learn)", o->label_smoothing);
+    if (o->desirable_weight == 0 && o->undesirable_weight == 0)
+        return err_set(e, "--desirable-weight and --undesirable-weight are both 0: nothing would be trained");
     if (o->alpha == 0)
         return err_set(e, "--alphapo-alpha 0 is simpo: expected a number from -10 to 10, not 0");
     return 0;
@@ -217,5 +223,8 @@ int preference_init(struct preference *p, const struct preference_options *o, st
     *p = (struct preference){.o = *o};
     if (parse_losses(p, e) < 0 || parse_divergence(p, e) < 0 || check_ranges(o, e) < 0)
         return -1;
-    return check_list(p, e) < 0 ? -1 : check_readers(p, e);
+    if (check_list(p, e) < 0 || check_readers(p, e) < 0)
+        return -1;
+    qsort(p->terms, (size_t)p->n_terms, sizeof *p->terms, by_loss); /* whatever the order of the list: the same sums, and the same run */
+    return 0;
 }

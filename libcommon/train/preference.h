@@ -44,13 +44,13 @@ enum preference_divergence { PREFERENCE_REVERSE_KL, PREFERENCE_FORWARD_KL, PREFE
 /* What the tool's options say. Each is range-checked by preference_init, which also refuses a value other than the default that no chosen loss reads. */
 struct preference_options {
     const char *losses;        /* --loss: NAME[:WEIGHT],...; a weight is above 0, by default 1 */
-    double beta;               /* --beta, above 0: of every loss; of ipo the paper's tau, of orpo its lambda */
+    double beta;               /* --beta, from 1e-6: of every loss; of ipo the paper's tau, of orpo its lambda */
     double label_smoothing;    /* --label-smoothing, 0 <= x < 0.5: sigmoid (cDPO), robust, exo_pair (needs > 0), aot, aot_unpaired, cpo, simpo, alphapo */
     const char *f_divergence;  /* --f-divergence: "reverse_kl", "forward_kl", "js_divergence", "alpha_divergence" */
     double f_alpha;            /* --f-alpha: of alpha_divergence, -10 to 10 */
     double ld_alpha;           /* --ld-alpha, 0 to 1: weight of the tokens beyond the shorter answer's length (LD-DPO); 1: plain */
     bool wpo;                  /* --wpo: pairs weighted by how probable their answers are to the policy */
-    double discopop_tau;       /* --discopop-tau, 0 < x <= 1 */
+    double discopop_tau;       /* --discopop-tau, 1e-3 to 1 */
     double simpo_gamma;        /* --simpo-gamma, 0 <= x: simpo and alphapo, target margin of the rewards */
     double alpha;              /* --alphapo-alpha: of alphapo, -10 to 10, not 0 */
     double desirable_weight;   /* --desirable-weight, --undesirable-weight, 0 <= x: kto, apo_zero_unpaired, bco */
@@ -72,7 +72,7 @@ struct preference_term {
 struct preference {
     struct preference_options o;
     enum preference_divergence divergence;
-    int n_terms; /* of different losses, in the order given */
+    int n_terms; /* of different losses, in the order of enum preference_loss */
     struct preference_term terms[PREFERENCE_LOSSES];
 };
 

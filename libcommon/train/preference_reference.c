@@ -57,14 +57,6 @@ static int describe(const struct preference_source *s, const struct model *m, co
     return 0;
 }
 
-int preference_reference_provenance(const struct preference_source *s, const struct token_file *t, struct ref_provenance *p, struct err *e)
-{
-    struct model *m = open_model(s, e);
-    int r = m ? describe(s, m, t, p, e) : -1;
-    model_close(m);
-    return r;
-}
-
 struct ref_logprobs *preference_reference_open(const char *path, const struct ref_provenance *want, const struct token_file *t, bool mismatched, struct err *e)
 {
     struct ref_logprobs *r = ref_logprobs_open(path, e);
@@ -74,13 +66,24 @@ struct ref_logprobs *preference_reference_open(const char *path, const struct re
     return NULL;
 }
 
+/* The advice for a model that is trained would not help. */
+static int check_data(const struct reader *r, struct err *e)
+{
+    struct err own = ERR_INIT;
+    if (!r->s->other)
+        return check_tokens(r->m, r->s->model, r->t, e);
+    if (check_tokens(r->m, r->s->model, r->t, &own) < 0)
+        return err_set(e, "--ref-model %s: its tokenizer is another than the one %s was made with", r->s->model, r->t->path);
+    return 0;
+}
+
 static int make_plan(struct reader *r, struct err *e)
 {
     const struct preference_source *s = r->s;
     const struct plan_wish w = {.rows = s->rows, .useful = 0, .recompute = "none", .memory = INT64_MAX,
                                 .longest = preference_longest(r->t, s->mismatched, model_config_context(&r->m->config))};
     if (plan_make(&r->plan, r->m, NULL, &w, r->t, NULL, e) < 0)
-        return -1;
+        return s->other ? err_prefix(e, "--ref-model %s", s->model) : -1;
     r->planned = true;
     return 0;
 }
@@ -100,7 +103,7 @@ static int check_memory(const struct reader *r, struct err *e)
 
 static int open_reader(struct reader *r, struct err *e)
 {
-    if (!(r->m = open_model(r->s, e)) || check_tokens(r->m, r->s->model, r->t, e) < 0 || check_weights(r->m, e) < 0 || make_plan(r, e) < 0 ||
+    if (!(r->m = open_model(r->s, e)) || check_data(r, e) < 0 || check_weights(r->m, e) < 0 || make_plan(r, e) < 0 ||
         check_memory(r, e) < 0 || plan_commit(&r->plan, NULL, e) < 0)
         return -1;
     size_t room = (size_t)r->plan.room;
@@ -161,6 +164,19 @@ static int64_t keep_pack(struct reader *r, enum preference_what what, int64_t fi
     return done + used;
 }
 
+/* 2: of the samples from `first` on, the one that has a value that is no finite number. */
+static int name_bad(const struct reader *r, int64_t first, struct err *e)
+{
+    int64_t at[2] = {0, 0};
+    for (int64_t i = 0;; i++)
+        for (int k = 0; k < 2; k++)
+            for (uint32_t j = 0; j < r->count[k][i]; j++)
+                if (!isfinite(r->logp[k][at[k]++])) {
+                    err_set(e, "%s: record %lld: a log-probability that %s gives is no finite number", r->t->path, (long long)(first + i + 1), r->s->model);
+                    return 2;
+                }
+}
+
 /* The samples of one pack, and their mismatched answers in packs of their own; 1: stopped, 2: a value is no finite number. The values of those may be more than a pack has rows. */
 static int group(struct reader *r, struct ref_writer *w, int64_t first, int64_t *used, struct err *e)
 {
@@ -182,7 +198,7 @@ static int group(struct reader *r, struct ref_writer *w, int64_t first, int64_t 
     for (int k = 0; k < 2; k++)
         for (int64_t i = 0; i < at[k]; i++)
             if (!isfinite(r->logp[k][i]))
-                return 2;
+                return name_bad(r, first, e);
     at[0] = at[1] = 0;
     for (int64_t i = 0; i < *used; i++) {
         if (ref_writer_add(w, r->logp[0] + at[0], r->count[0][i], r->logp[1] + at[1], r->count[1][i], e) < 0)
@@ -226,10 +242,27 @@ int preference_reference_write(const struct preference_source *s, const struct t
     return code;
 }
 
+int preference_reference_look(const struct preference_source *s, const struct token_file *t, struct preference_look *to, struct err *e)
+{
+    struct reader r = {.s = s, .t = t};
+    int code = (r.m = open_model(s, e)) ? describe(s, r.m, t, &to->want, e) : -1;
+    if (code == 0 && s->other)
+        code = check_data(&r, e) < 0 || make_plan(&r, e) < 0 ? -1 : check_memory(&r, e);
+    if (code == 0) {
+        struct preference_cost c = preference_cost_of(t, r.m, false, s->mismatched);
+        to->flops = preference_cost_forward(&c, r.m);
+        to->rows = c.rows + c.other_rows;
+    }
+    if (r.planned)
+        plan_release(&r.plan);
+    model_close(r.m);
+    return code;
+}
+
 int preference_reference_plan(const struct preference_source *s, const struct token_file *t, const char *path, struct buf *b, struct err *e)
 {
     struct reader r = {.s = s, .t = t};
-    int code = (r.m = open_model(s, e)) && check_tokens(r.m, s->model, t, e) == 0 ? make_plan(&r, e) : -1;
+    int code = (r.m = open_model(s, e)) && check_data(&r, e) == 0 ? make_plan(&r, e) : -1;
     if (code == 0) {
         struct preference_cost c = preference_cost_of(t, r.m, false, s->mismatched);
         const struct plan_pass pass = {path, preference_cost_file(t, s->mismatched), t->n_samples, c.rows + c.other_rows, preference_cost_forward(&c, r.m)};

@@ -43,7 +43,7 @@ int preference_run_init(struct preference_run *r, struct err *e)
     if (preference_init(&r->p, &r->options, e) < 0)
         return -1;
     r->needs = preference_needs(&r->p);
-    r->source = (struct preference_source){.model = r->ref_model ? r->ref_model : cli.model, .adapter = r->ref_model ? NULL : r->adapter, .dtype = cli.dtype,
+    r->source = (struct preference_source){.model = r->ref_model ? r->ref_model : cli.model, .adapter = r->ref_model ? NULL : r->adapter, .other = r->ref_model != NULL, .dtype = cli.dtype,
                                            .mismatched = r->needs.mismatched, .rows = r->rows, .memory = -1, .stop = stop_requested,
                                            .begin = show_begin, .progress = show_progress};
     if (!r->needs.reference && (r->ref_model || r->ref_logprobs))
@@ -75,7 +75,7 @@ static void describe(const struct preference_run *r, json_t *j)
     json_object_set_new(j, "train_prompt", json_boolean(o->train_prompt));
     json_object_set_new(j, "sync_ref", json_integer(r->sync_every));
     json_object_set_new(j, "sync_mix", json_real(r->sync_mix));
-    json_object_set_new(j, "ref_model", r->ref_model ? json_string(r->want[0].model) : json_null());
+    json_object_set_new(j, "ref_model", r->ref_model ? json_string(r->look[0].want.model) : json_null());
     json_object_set_new(j, "ref_logprobs", r->ref_logprobs ? json_string(r->ref[0]->hash) : json_null());
 }
 
@@ -92,10 +92,14 @@ static int open_inputs(void *arg, struct session *s, struct err *e)
     for (int i = 0; i < 2; i++)
         if (files[i] && check_data(r, files[i], e) < 0)
             return -1;
-    for (int i = 0; i < 2 && r->needs.reference; i++)
-        if (files[i] && preference_reference_provenance(&r->source, files[i], &r->want[i], e) < 0)
+    r->source.memory = s->c->o->memory ? s->c->o->memory : -1;
+    for (int i = 0; i < 2 && r->needs.reference; i++) {
+        struct preference_source source = r->source;
+        source.other = r->ref_model && (i || !r->ref_logprobs); /* else it computes nothing here */
+        if (files[i] && preference_reference_look(&source, files[i], &r->look[i], e) < 0)
             return -1;
-    if (r->ref_logprobs && !(r->ref[0] = preference_reference_open(r->ref_logprobs, &r->want[0], s->train, r->needs.mismatched, e)))
+    }
+    if (r->ref_logprobs && !(r->ref[0] = preference_reference_open(r->ref_logprobs, &r->look[0].want, s->train, r->needs.mismatched, e)))
         return -1;
     s->optimizer.keeps_reference = r->sync_every > 0;
     describe(r, s->settings);
@@ -110,11 +114,11 @@ static int find_reference(struct preference_run *r, int i, const struct token_fi
     char *path = file_join(cli.output, name);
     struct err unfit = ERR_INIT;
     int code = 0;
-    if (file_exists(path) && (r->ref[i] = preference_reference_open(path, &r->want[i], t, r->needs.mismatched, &unfit)))
+    if (file_exists(path) && (r->ref[i] = preference_reference_open(path, &r->look[i].want, t, r->needs.mismatched, &unfit)))
         msg_info("reference: taken from %s", path);
     else
         code = preference_reference_write(&r->source, t, path, true, e);
-    if (code == 0 && !r->ref[i] && !(r->ref[i] = preference_reference_open(path, &r->want[i], t, r->needs.mismatched, e)))
+    if (code == 0 && !r->ref[i] && !(r->ref[i] = preference_reference_open(path, &r->look[i].want, t, r->needs.mismatched, e)))
         code = -1;
     progress_end();
     free(path);
@@ -125,7 +129,6 @@ static int prepare(void *arg, struct session *s, struct err *e)
 {
     struct preference_run *r = arg;
     int code = 0;
-    r->source.memory = s->c->o->memory ? s->c->o->memory : -1;
     if (r->needs.reference && !r->ref[0])
         code = find_reference(r, 0, s->train, "ref-logprobs", e);
     if (code == 0 && r->needs.reference && s->eval)
@@ -170,7 +173,7 @@ static double flops(void *arg, const struct session *s, double *rows)
     return sum;
 }
 
-/* The reference's one pass over each file, as if --ref-model were of this model's size, and the evaluations. */
+/* The reference's one pass over each file, and the evaluations. */
 static double flops_beside(void *arg, const struct session *s, int64_t evaluations, double *rows)
 {
     const struct preference_run *r = arg;
@@ -178,12 +181,12 @@ static double flops_beside(void *arg, const struct session *s, int64_t evaluatio
     double sum = 0;
     *rows = 0;
     for (int i = 0; i < 2; i++) {
-        double times = (r->needs.reference ? 1 : 0) + (i ? (double)evaluations * (r->sync_every ? 2 : 1) : 0);
-        if (!files[i] || times == 0)
+        double times = i ? (double)evaluations * (r->sync_every ? 2 : 1) : 0;
+        if (!files[i])
             continue;
         struct preference_cost c = preference_cost_of(files[i], s->model, r->needs.prompt, r->needs.mismatched);
-        sum += times * preference_cost_forward(&c, s->model);
-        *rows += times * (c.rows + c.other_rows);
+        sum += r->look[i].flops + times * preference_cost_forward(&c, s->model);
+        *rows += r->look[i].rows + times * (c.rows + c.other_rows);
     }
     return sum;
 }
@@ -224,7 +227,7 @@ int preference_run_write(struct preference_run *r, const char *data, const char 
     if (code == 1)
         msg_info("stopped; nothing was written");
     if (code == 2)
-        msg_error("%s: a log-probability of the reference is no finite number", data);
+        msg_error("%s", e->text);
     token_file_close(t);
     return code == 1 ? EXIT_STOPPED : code == 2 ? EXIT_DIVERGED : code;
 }

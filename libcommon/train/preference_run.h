@@ -25,7 +25,7 @@ struct preference_run {
     struct preference p;
     struct preference_needs needs;
     struct preference_source source;
-    struct ref_provenance want[2];  /* of the data trained on, and of --eval */
+    struct preference_look look[2]; /* of the data trained on, and of --eval */
     struct ref_logprobs *ref[2];
     struct preference_step step;
 };

@@ -37,7 +37,7 @@ struct preference_step {
     int64_t sync_every;
     double sync_mix;
     const struct optimizer *optimizer; /* keeps the reference's values, when sync_every is not 0 */
-    const struct kernels *k;
+    const struct kernels *k;        /* with check_start or sync_every */
     int64_t done, number;           /* steps made, the one in hand */
     struct preference_state state, next;
     struct preference_tally log, eval;

@@ -54,6 +54,12 @@ for loss in hinge:1 ipo:25 nca_pair:1.38629436 bco_pair:1.38629436 sppo_hard:50 
     t "of-${loss%:*}" --steps 2 --loss "${loss%:*}"
     ok "--loss ${loss%:*} begins at ${loss#*:}" near_first "of-${loss%:*}" loss "${loss#*:}"
 done
+t listed --steps 2 --loss sigmoid:0.5,sft
+t listed-otherwise --steps 2 --loss sft,sigmoid:0.5
+ok '--loss: the order of a list changes nothing' cmp listed/adapter_model.safetensors listed-otherwise/adapter_model.safetensors
+is "$(logged listed loss/sft) $(logged listed loss/sigmoid)" "$(logged listed-otherwise loss/sft) $(logged listed-otherwise loss/sigmoid)" 'nor in the log'
+run dpo-train -q -j 1 -m model -o listed $common --steps 2 --loss sft,sigmoid:0.5 pairs.tok
+is_status 0 'it is the same run'
 for loss in discopop sft orpo cpo simpo alphapo; do
     t "of-$loss" --steps 2 --loss $loss
     is "$(logged "of-$loss" loss | wc -w | tr -d ' ')" 2 "--loss $loss"
@@ -139,6 +145,23 @@ dpo-train -q -j 1 -m model --dtype f32 --rows 1 --loss kto --write-ref kto1.ref 
 ok 'in parts of any size' cmp kto.ref kto1.ref
 refused 'lacks the mismatched answers' 'without mismatched answers' sh -c 'dpo-train -q -m model --dtype f32 --loss bco --write-ref bco.ref labelled.tok &&
     dpo-train -m model -o out.d --dtype f32 --loss kto --ref-logprobs bco.ref labelled.tok'
+# Found at the first step, when the folder of the run is there.
+otherwise() { # TEXT NAME REFERENCE LOSS DATA
+    run dpo-train -q -m model -o out.d $common --batch 20 --loss "$4" --ref-logprobs "$3" "$5"
+    is_status 1 "$2"
+    has err "$1" 'which the message names'
+    not_ok 'nothing is trained' ls out.d/adapter_model.safetensors out.d/checkpoint-1
+    rm -rf out.d
+}
+edit-ref written.ref chosen.ref 3 0 0.5
+edit-ref written.ref rejected.ref 3 1 0.5
+edit-ref chosen.ref both.ref 3 1 0.5
+edit-ref kto.ref edited.ref 3 1 0.5
+for which in chosen rejected; do
+    otherwise "pairs.tok: record 3: before the first step the model's log-probability of the $which answer is" "a reference that is off by a $which answer" $which.ref sigmoid pairs.tok
+done
+otherwise 'record 3: before the first step' 'or by both, as much' both.ref sigmoid pairs.tok
+otherwise 'record 3: before the first step the model'"'"'s log-probability of the mismatched answer' 'kto: by a mismatched one' edited.ref kto labelled.tok
 usage 'no reference' '--write-ref of a loss without one' dpo-train -m model --loss simpo --write-ref none.ref pairs.tok
 usage 'no reference' '--ref-model of a loss without one' dpo-train -m model -o out.d --loss simpo --ref-model other pairs.tok
 usage '--eval has no use' '--write-ref with --eval' dpo-train -m model --write-ref none.ref --eval dev.tok pairs.tok
@@ -151,6 +174,21 @@ t elsewhere --steps 1 --ref-model other
 not_ok '--ref-model: margins of another model' near_first elsewhere loss 0.693147181
 dpo-train -q -j 1 -m other --dtype f32 --write-ref other.ref pairs.tok
 ok 'they are those of that model' sh -c 'cmp other.ref elsewhere/ref-logprobs'
+make-model -q --hidden 256 --ffn 2048 --layers 8 -o large
+for plan in '' --plan; do
+    refused 'large: the reference needs' "--ref-model that needs more memory${plan:+, }$plan" dpo-train -m model -o out.d $common --memory 60M --ref-model large $plan pairs.tok
+done
+run dpo-train -m model -o out.d $common --plan --ref-model large pairs.tok
+cp out small.plan
+run dpo-train -m model -o out.d $common --plan pairs.tok
+beside() {
+    sed -n 's/^FLOPs beside the steps *//p' "$1"
+}
+not_ok '--plan: a larger reference costs more' test "$(beside out)" = "$(beside small.plan)"
+make-model -q --salt x -o stranger
+printf '{"model":{"vocab":{}}}' >stranger/tokenizer.json
+refused '--ref-model stranger: its tokenizer is another than the one pairs.tok was made with' '--ref-model of another tokenizer' \
+    dpo-train -m model -o out.d $common --ref-model stranger pairs.tok
 refused 'other/config.json' '--ref-model that is none' sh -c 'rm other/config.json; dpo-train -m model -o out.d --ref-model other pairs.tok'
 cp -r plain early
 rm -r early/checkpoint-4 early/run.json early/log.jsonl early/adapter* early/README.md

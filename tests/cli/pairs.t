@@ -62,6 +62,8 @@ is "$(fmt-chat -q -F kto --desirable 4 rated.json | sed -n 2p)" '{"sample":["rat
 is "$(fmt-chat -q -F kto --desirable 4.5 rated.json | grep -o '"label":.*\|"desirable":[^,}]*' | tr '\n' ' ')" '"desirable":4.5 "label":false} ' 'a bad one; the header has the option'
 run fmt-chat -F kto rated.json
 is "$(cat err)" 'fmt-chat: rated.json: record 1 (line 1): has a rating and no label: which ratings are good is not told (--desirable)' 'without it: an error'
+run fmt-chat -F alpaca -m tiny --desirable 4 rated.json
+is_status 1 '--desirable without -F kto'
 run fmt-chat -F kto --desirable often rated.json
 is_status 2 '--desirable that is no number'
 

@@ -174,7 +174,7 @@ is_status 0 'merged otherwise'
 has err 'only --requantize makes of it what was trained' 'there is a warning'
 usage '--merge-aware takes no --dropout' '--merge-aware with --dropout' lora-train -m q2 -o out.d --merge-aware --dropout 0.1 train.tok
 refused 'there is no grid to train for' '--merge-aware over a plain base' lora-train -m base -o out.d --merge-aware train.tok
-refused 'was trained with --merge-aware and only goes on so' 'an ordinary run from there' lora-train -m q2 -o out.d --adapter aware2 train.tok
+refused 'was trained with --merge-aware of lora-train and only goes on so' 'an ordinary run from there' lora-train -m q2 -o out.d --adapter aware2 train.tok
 
 # ---- the recipe ----
 if has_tool quantize; then

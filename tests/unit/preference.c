@@ -240,7 +240,7 @@ static void test_refusals(void)
     refused(WITH(.losses = "sigmoid,bco"), "sigmoid and bco: a loss of labelled answers stands alone");
     refused(WITH(.losses = "simpo,sigmoid"), "simpo and sigmoid: beside a loss without reference only sft can stand");
     refused(WITH(.losses = "orpo,cpo"), "orpo and cpo: beside a loss without reference only sft can stand");
-    refused(WITH(.beta = 0), "--beta 0: expected a number above 0 and up to 1000");
+    refused(WITH(.beta = 0), "--beta 0: expected a number from 1e-06 to 1000");
     refused(WITH(.beta = NAN), "--beta nan");
     refused(WITH(.label_smoothing = -0.1), "--label-smoothing -0.1");
     refused(WITH(.label_smoothing = 0.5), "--label-smoothing 0.5: expected less than 0.5");
@@ -252,7 +252,7 @@ static void test_refusals(void)
     refused(WITH(.f_alpha = 2), "--f-alpha is for --f-divergence alpha_divergence, which is reverse_kl");
     refused(WITH(.losses = "sft", .beta = 0.2), "--beta is for losses of preferences; --loss is sft");
     refused(WITH(.f_divergence = "alpha_divergence", .f_alpha = 11), "--f-alpha 11");
-    refused(WITH(.ld_alpha = 1.5), "--ld-alpha 1.5: expected a number from 0 and up to 1");
+    refused(WITH(.ld_alpha = 1.5), "--ld-alpha 1.5: expected a number from 0 to 1");
     refused(WITH(.losses = "simpo", .ld_alpha = 0.5), "--ld-alpha is for losses of pairs with a reference");
     refused(WITH(.losses = "kto", .wpo = true), "--wpo is for losses of pairs with a reference");
     refused(WITH(.losses = "sigmoid,aot", .wpo = true), "--wpo weights pairs, but aot");
@@ -263,8 +263,21 @@ static void test_refusals(void)
     refused(WITH(.losses = "alphapo", .alpha = 0), "--alphapo-alpha 0 is simpo");
     refused(WITH(.desirable_weight = 2), "--desirable-weight and --undesirable-weight are for kto");
     refused(WITH(.losses = "kto", .undesirable_weight = -1), "--undesirable-weight -1");
+    refused(WITH(.losses = "kto", .desirable_weight = 0, .undesirable_weight = 0), "are both 0: nothing would be trained");
+    refused(WITH(.losses = "discopop", .discopop_tau = 1e-4), "--discopop-tau 0.0001: expected a number from 0.001 to 1");
     refused(WITH(.train_prompt = true), "--train-prompt is for orpo");
 #pragma GCC diagnostic pop
+}
+
+static void test_order(void)
+{
+    struct err e = ERR_INIT;
+    struct preference p;
+    struct preference_options o = PREFERENCE_DEFAULTS;
+    o.losses = "sft:3,ipo,sigmoid:2";
+    is_int(preference_init(&p, &o, &e), 0, "a list");
+    ok(p.n_terms == 3 && p.terms[0].loss == PREFERENCE_SIGMOID && p.terms[0].weight == 2 && p.terms[1].loss == PREFERENCE_IPO && p.terms[2].loss == PREFERENCE_SFT &&
+           p.terms[2].weight == 3, "its terms have one order");
 }
 
 static struct preference_needs needs_of(const char *losses)
@@ -329,6 +342,7 @@ static void bad_sum(double shared, double reference, uint32_t count, const char 
 
 int main(void)
 {
+    test_order();
     json_error_t je;
     json_t *root = json_load_file("tests/golden/preference.json", 0, &je), *batches = json_object_get(root, "batches");
     test_golden();

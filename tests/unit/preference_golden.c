@@ -99,11 +99,11 @@ static void make_tokens(struct run *r)
 static void make_reference(struct run *r, const char *dir)
 {
     struct err e = ERR_INIT;
-    struct ref_provenance want;
+    struct preference_look look;
     char *path = mem_printf("%s/reference", dir);
     const struct preference_source s = {.model = dir, .dtype = "f32", .mismatched = preference_needs(&r->p).mismatched, .rows = 100, .memory = -1};
-    if (preference_reference_provenance(&s, r->tokens, &want, &e) < 0 || preference_reference_write(&s, r->tokens, path, false, &e) != 0 ||
-        !(r->reference = preference_reference_open(path, &want, r->tokens, s.mismatched, &e)) || unlink(path) != 0)
+    if (preference_reference_look(&s, r->tokens, &look, &e) < 0 || preference_reference_write(&s, r->tokens, path, false, &e) != 0 ||
+        !(r->reference = preference_reference_open(path, &look.want, r->tokens, s.mismatched, &e)) || unlink(path) != 0)
         tiny_die(&e);
     free(path);
 }
@@ -247,6 +247,7 @@ static void check(const char *name, int64_t rows)
         make_reference(r, dir);
     r->step.ref = r->reference;
     r->step.check_start = r->step.needs.reference;
+    r->step.k = r->m->k;
     const struct train_objective objective = preference_objective(&r->step);
     for (int i = 0; i < steps; i++)
         one_step(r, &objective, &lr, i);
