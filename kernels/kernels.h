@@ -187,6 +187,7 @@ struct kernels {
     void (*copy_out)(void *host, const void *device, size_t bytes);
     void (*zero)(void *device, size_t bytes);
     int64_t (*free_memory)(void); /* bytes that can be had now; NULL: host_memory */
+    const struct transfer *transfer; /* copies beside the operations (kernels/transfer.h); NULL: host_memory */
     /* What the operations themselves hold at most beside their arguments, for the current thread count and attention of this
      * shape over `rows` rows, both ways (the plan counts it). */
     size_t (*scratch_bytes)(int heads, int kv_heads, int head_dim, int64_t rows);

@@ -35,6 +35,13 @@ int64_t cuda_free_memory(void); /* bytes that cuda_alloc could give now */
 void cuda_opened(void);         /* all that is there once and for all is there */
 int64_t cuda_held_memory(void); /* bytes of the device that went from before cuda_open to cuda_opened */
 
+/* struct transfer of kernels/transfer.h. */
+void *cuda_host_alloc(size_t bytes, struct err *e);
+void cuda_host_free(void *p, size_t bytes);
+void cuda_transfer_out(void *host, const void *device, size_t bytes, int lane);
+void cuda_transfer_in(void *device, const void *host, size_t bytes, int lane);
+void cuda_transfer_wait(int lane);
+
 /* Device memory that grows as needed and is never given back, one block for each user; its contents last until the same user asks again. NULL only
  * after an error that stays (there is no memory): the caller returns. Not zeroed. */
 enum cuda_scratch { CUDA_SCRATCH_GEMM, CUDA_SCRATCH_CONVERT_A, CUDA_SCRATCH_CONVERT_B, CUDA_SCRATCH_FEW, CUDA_SCRATCH_ATTENTION, CUDA_SCRATCH_ROWS,

@@ -5,13 +5,21 @@
 #include <string.h>
 
 #include "kernels/cuda/runtime.h"
+extern "C" {
+#include "kernels/transfer.h"
+}
 
 #define EXPORTED extern "C" __attribute__((visibility("default")))
 
+/* Not captured as a graph (runtime.h), and no more is a step of training: what launches are told differs from one token to the next (how many keys there
+ * are), as it does from one pack of samples to the next (rows, bounds), and to capture what runs once costs more than to start it. The host stays ahead
+ * of the device: nothing waits for it before the scores of the token, or the norms of the step, are read. */
 static void run_once(void (*body)(void *arg), void *arg)
 {
     body(arg);
 }
+
+static const struct transfer transfer = {cuda_host_alloc, cuda_host_free, cuda_transfer_out, cuda_transfer_in, cuda_transfer_wait};
 
 static void fill(struct kernels *k)
 {
@@ -27,6 +35,7 @@ static void fill(struct kernels *k)
     k->zero = cuda_zero;
     k->free_memory = cuda_free_memory;
     k->held_bytes = cuda_held_memory;
+    k->transfer = &transfer;
     k->team = run_once;
     for (size_t i = 0; i < sizeof families / sizeof *families; i++)
         if (families[i])

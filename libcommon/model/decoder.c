@@ -15,7 +15,7 @@ static int find_lowest(const struct model *m)
     return l;
 }
 
-struct decoder *decoder_new(struct model *m, int64_t max_rows, int max_seq, bool backward, bool recompute)
+struct decoder *decoder_new(struct model *m, int64_t max_rows, int max_seq, bool backward, enum decoder_keep keep)
 {
     struct decoder *d = mem_zalloc(1, sizeof *d);
     int layers = m->config.layers;
@@ -24,9 +24,10 @@ struct decoder *decoder_new(struct model *m, int64_t max_rows, int max_seq, bool
     d->rows = max_rows > DECODER_MIN_ROWS ? max_rows : DECODER_MIN_ROWS;
     d->max_seq = max_seq;
     d->backward = backward;
-    d->recompute = recompute;
+    d->keep = keep;
     d->lowest = backward ? find_lowest(m) : layers;
-    d->n_kept = recompute || d->lowest == layers ? 1 : layers - d->lowest;
+    d->n_kept = keep == DECODER_RECOMPUTE || d->lowest == layers ? 1 : layers - d->lowest;
+    d->n_kept = keep == DECODER_OFFLOAD && d->n_kept > OFFLOAD_SLOTS ? OFFLOAD_SLOTS : d->n_kept;
     d->kept = mem_zalloc((size_t)d->n_kept, sizeof *d->kept);
     d->x = mem_zalloc((size_t)layers + 1, sizeof *d->x);
     d->seq = mem_zalloc((size_t)max_seq, sizeof *d->seq);
@@ -40,6 +41,7 @@ void decoder_free(struct decoder *d)
     if (!d)
         return;
     head_release(d);
+    offload_release(&d->offload);
     free(d->kept);
     free(d->x);
     free(d->seq);
@@ -66,7 +68,7 @@ bool decoder_trains_body(const struct decoder *d)
 
 static struct layer_kept *kept_of(const struct decoder *d, int layer)
 {
-    return &d->kept[d->n_kept == 1 || layer < d->lowest ? 0 : layer - d->lowest];
+    return &d->kept[layer < d->lowest ? 0 : (layer - d->lowest) % d->n_kept];
 }
 
 static float *take(struct arena *a, const char *label, int64_t rows, int64_t cols)
@@ -78,7 +80,7 @@ static float *take(struct arena *a, const char *label, int64_t rows, int64_t col
 static int64_t low_width(const struct decoder *d, int i, int j)
 {
     int most = 0;
-    if (d->n_kept > 1)
+    if (d->keep == DECODER_KEEP && d->n_kept > 1)
         return linear_kept_rank(layer_linear(&d->m->layers[d->lowest + i], j));
     for (int l = d->lowest; l < d->m->config.layers; l++) {
         int rank = linear_kept_rank(layer_linear(&d->m->layers[l], j));
@@ -160,12 +162,25 @@ void decoder_layout(struct decoder *d, struct arena *a)
     const struct model_config *c = &m->config;
     for (int l = 0; l <= c->layers; l++)
         d->x[l] = l && l <= d->lowest ? d->x[0] : take(a, d->backward ? "activations kept for backward" : "scratch", d->rows, c->hidden);
+    size_t before = a->used;
     for (int i = 0; i < d->n_kept; i++)
         layout_kept(d, a, i);
+    if (d->keep == DECODER_OFFLOAD)
+        offload_plan(&d->offload, c->layers - d->lowest, (a->used - before) / (size_t)d->n_kept); /* places are alike, each in one piece from q on */
     layout_work(d, a);
     head_layout(d, a);
     bool tied = d->backward && m->embed.pw && m->embed.pw == m->head.pw;
     d->tied_grad = take(a, "gradients", c->vocab, tied ? c->hidden : 0);
+}
+
+size_t decoder_host_bytes(const struct decoder *d)
+{
+    return d->offload.host_bytes;
+}
+
+int decoder_take_host(struct decoder *d, struct err *e)
+{
+    return offload_take(&d->offload, d->m->k->transfer, e);
 }
 
 static int check_batch(const struct decoder *d, const struct batch *b, struct err *e)
@@ -289,15 +304,19 @@ static void embed(struct decoder *d)
     zero_tail(d, d->x[0], c);
 }
 
-/* False: stopped, here and below. */
-static bool forward(struct decoder *d)
+/* back: to go backward then. False: stopped, here and below. */
+static bool forward(struct decoder *d, bool back)
 {
     embed(d);
+    offload_begin(&d->offload, back);
     for (int l = 0; l < d->m->config.layers; l++) {
         threads_adapt();
         if (decoder_stopped(d))
             return false;
+        offload_enter(&d->offload, l - d->lowest);
         run_layer(d, l, d->x[l + 1]);
+        if (l >= d->lowest)
+            offload_leave(&d->offload, l - d->lowest, kept_of(d, l)->q);
     }
     return true;
 }
@@ -309,10 +328,12 @@ static bool backward(struct decoder *d)
         threads_adapt();
         if (decoder_stopped(d))
             return false;
-        if (d->recompute)
+        if (d->keep == DECODER_RECOMPUTE)
             run_layer(d, l, NULL);
+        offload_enter_back(&d->offload, l - d->lowest);
         layer_backward(&d->work, m, l, d->x[l], kept_of(d, l), d->seq, d->batch->n_seq, l > d->lowest || m->embed.pw, d->n,
                        d->batch->n);
+        offload_leave_back(&d->offload, l - d->lowest, kept_of(d, l)->q);
     }
     if (m->embed.pw)
         m->k->embedding_backward(d->tied_grad ? d->tied_grad : m->embed.pw->grad, d->work.dx, d->ids, d->batch->n, m->config.hidden,
@@ -336,7 +357,7 @@ int decoder_forward_backward(struct decoder *d, const struct batch *b, float gra
         return err_set(e, "decoder: planned for evaluation, expected one planned for training");
     if (begin(d, b, true, seed, step, e))
         return -1;
-    if (!forward(d) || !head_loss(d, grad_scale, NULL, r, NULL) || (grad_scale != 0 && r->trained && decoder_trains_body(d) && !backward(d)))
+    if (!forward(d, grad_scale != 0) || !head_loss(d, grad_scale, NULL, r, NULL) || (grad_scale != 0 && r->trained && decoder_trains_body(d) && !backward(d)))
         *r = (struct decoder_result){.stopped = true};
     return 0;
 }
@@ -353,7 +374,7 @@ static void weigh_rows(struct decoder *d)
 static bool weighed(struct decoder *d, const struct decoder_rows *rows, decoder_weigh *weigh, void *arg, struct decoder_result *r, int *code, struct err *e)
 {
     bool once = weigh && !head_trains(d);
-    if (!forward(d) || !head_loss(d, once ? 1 : 0, NULL, r, rows))
+    if (!forward(d, weigh != NULL) || !head_loss(d, once ? 1 : 0, NULL, r, rows))
         return false;
     if (!weigh)
         return true;
@@ -390,7 +411,7 @@ int decoder_measure(struct decoder *d, const struct batch *b, const struct decod
 {
     if (begin(d, b, false, 0, 0, e))
         return -1;
-    if (!forward(d) || !head_loss(d, 0, NULL, r, rows))
+    if (!forward(d, false) || !head_loss(d, 0, NULL, r, rows))
         *r = (struct decoder_result){.stopped = true};
     return 0;
 }
@@ -405,7 +426,7 @@ int decoder_forward(struct decoder *d, const struct batch *b, struct err *e)
 {
     if (begin(d, b, false, 0, 0, e))
         return -1;
-    return forward(d) ? 0 : err_set(e, "stopped");
+    return forward(d, false) ? 0 : err_set(e, "stopped");
 }
 
 int decoder_start(struct decoder *d, const struct batch *b, struct err *e)

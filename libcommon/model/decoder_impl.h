@@ -3,6 +3,7 @@
 #define MODEL_DECODER_IMPL_H
 
 #include "model/layer.h"
+#include "model/offload.h"
 
 /* The products of fewer rows may round differently (MATMUL_FEW_ROWS in kernels.h), so shorter batches are filled up with
  * rows of zeros: then no row depends on how many there are. */
@@ -31,10 +32,12 @@ struct decoder {
     int64_t max_rows;            /* of a batch */
     int64_t rows;                /* planned: at least DECODER_MIN_ROWS */
     int max_seq;
-    bool backward, recompute;
+    bool backward;
+    enum decoder_keep keep;
     int (*stop)(void);           /* NULL: never */
     int lowest;                  /* backward ends here: first layer with something to train, 0 when the embedding is */
-    int n_kept;                  /* 1, or one for each layer from `lowest` on */
+    int n_kept;                  /* one for each layer from `lowest` on, or fewer in turn */
+    struct offload offload;
     struct layer_kept *kept;
     float **x;                   /* (layers + 1) inputs of the layers, then the output of the last; those up to `lowest` share one */
     struct layer_work work;

@@ -129,13 +129,19 @@ struct batch {
     const struct batch_fork *forks; /* (n_seq); NULL: none */
 };
 
-/* Activation memory of one pass over at most max_rows rows of max_seq samples. recompute: keep only each layer's input and
- * run the layer's forward again in backward. Laid out in `a` (see base/arena.h); backward false: evaluation only. What is
+/* What backward needs of a layer's forward pass: kept; not kept but for the layer's input, and computed again; or kept in the host's memory, from which a device
+ * fetches it (kernels/transfer.h). No bit of a result depends on it. */
+enum decoder_keep { DECODER_KEEP, DECODER_RECOMPUTE, DECODER_OFFLOAD };
+
+/* Activation memory of one pass over at most max_rows rows of max_seq samples. Laid out in `a` (see base/arena.h); backward false: evaluation only. What is
  * trained must be known (pw, pbias, pa, pb set) when the decoder is made: it keeps activations only where backward passes. */
 struct decoder;
-struct decoder *decoder_new(struct model *m, int64_t max_rows, int max_seq, bool backward, bool recompute);
+struct decoder *decoder_new(struct model *m, int64_t max_rows, int max_seq, bool backward, enum decoder_keep keep);
 int64_t decoder_score_rows(const struct decoder *d); /* rows of the output layer at a time */
 void decoder_layout(struct decoder *d, struct arena *a); /* call twice, as base/arena.h says */
+/* Behind the layout, with DECODER_OFFLOAD: memory of the host that it takes, and taking it. */
+size_t decoder_host_bytes(const struct decoder *d);
+int decoder_take_host(struct decoder *d, struct err *e) MUST_CHECK;
 void decoder_free(struct decoder *d);
 
 struct decoder_result {

@@ -45,6 +45,8 @@ static void check_usage(const struct train_command *c, int n_files)
         die_usage("--steps and --epochs exclude each other");
     if (o->batch_tokens && o->batch_given)
         die_usage("--batch-tokens and --batch exclude each other");
+    if (!strcmp(o->offload, "activations") && !strcmp(o->recompute, "layer"))
+        die_usage("--offload activations and --recompute layer exclude each other");
     if (o->eval_every && !o->eval)
         die_usage("--eval-every needs --eval FILE.tok");
 }
@@ -62,7 +64,7 @@ static void introduce(const struct session *s)
              s->model->config.layers, all, s->train->path, s->train->n_samples, s->train->n_tokens, s->train->n_trained);
     msg_info("trains %" PRId64 " of %" PRId64 " parameters (%.3g%%) in %" PRId64 " steps of at most %" PRId64 " rows at once%s, %s, memory %s%s", trained,
              total + (extra ? trained : 0), 100 * (double)trained / (double)(total + (extra ? trained : 0)), s->schedule.total, s->plan.rows, alone,
-             s->model->bf16 ? "bf16" : "f32", mem, s->plan.recompute ? ", activations computed again" : "");
+             s->model->bf16 ? "bf16" : "f32", mem, s->plan.recompute ? ", activations computed again" : s->plan.host ? ", activations in the host's memory" : "");
 }
 
 /* Only now, so that a run that cannot begin says one line. */
@@ -96,6 +98,8 @@ static int check_resources(const struct train_command *c, const struct session *
         progress_format_bytes(have, sizeof have, (double)memory);
         return err_set(e, "needs %s of memory, %s may be used; fewer --rows, --recompute layer or shorter samples need less", need, have);
     }
+    if (s->plan.host && mem_available() >= 0 && s->plan.host > mem_available())
+        return err_set(e, "--offload activations: needs %" PRId64 " bytes of the host's memory, %" PRId64 " are available", s->plan.host, (int64_t)mem_available());
     long long free_bytes = outfile_free_space(cli.output);
     int64_t need = session_disk_bytes(s) + DISK_MARGIN;
     if (free_bytes >= 0 && need > free_bytes)

@@ -15,7 +15,7 @@ struct train_options {
     const char *schedule, *optimizer;
     const char *eval;
     int64_t eval_every, save_every, keep, log_every;
-    const char *recompute;
+    const char *recompute, *offload;
     int64_t memory;
     const char *log;
     bool restart;
@@ -25,7 +25,7 @@ struct train_options {
 #define TRAIN_DEFAULTS(rate)                                                                                                       \
     {                                                                                                                              \
         .epochs = 3, .batch = 16, .order = "random", .lr = (rate), .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .clip = 1,          \
-        .schedule = "cosine", .optimizer = "adamw", .keep = 2, .log_every = 1, .recompute = "auto",                                \
+        .schedule = "cosine", .optimizer = "adamw", .keep = 2, .log_every = 1, .recompute = "auto", .offload = "none",             \
     }
 
 #define TRAIN_OPTIONS(o, lr_default)                                                                                                                      \
@@ -56,6 +56,7 @@ struct train_options {
     {OPT_FLAG, 0, "restart", &o.restart, NULL, "begin anew: drop what an earlier run left in OUT"},                                                       \
     {OPT_GROUP, .help = "Memory"},                                                                                                                        \
     {OPT_CHOICE, 0, "recompute", &o.recompute, "auto|none|layer", "activations to compute again instead of keeping (auto)"},                              \
+    {OPT_CHOICE, 0, "offload", &o.offload, "none|activations", "keep these in the host's memory, where the device has its own (none)"},                   \
     {OPT_SIZE, 0, "memory", &o.memory, "SIZE", "memory that may be used (what the machine has available)", .min = 1, .max = 1e18}
 
 #endif

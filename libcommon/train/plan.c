@@ -25,22 +25,23 @@ static void lay_out(struct plan *p, struct optimizer *o)
 }
 
 /* The arena for these choices; the decoder is made anew. */
-static void try_plan(struct plan *p, struct model *m, struct optimizer *o, int64_t rows, bool recompute)
+static void try_plan(struct plan *p, struct model *m, struct optimizer *o, int64_t rows, enum decoder_keep keep)
 {
     decoder_free(p->decoder);
     p->rows = rows;
     p->room = most(rows, p->longest);
-    p->recompute = recompute;
-    p->decoder = decoder_new(m, p->room, (int)p->room, o != NULL, recompute);
+    p->recompute = keep == DECODER_RECOMPUTE;
+    p->decoder = decoder_new(m, p->room, (int)p->room, o != NULL, keep);
     arena_init(&p->arena);
     lay_out(p, o);
+    p->host = (int64_t)decoder_host_bytes(p->decoder);
     p->work = plan_product_bytes(m, p->room, decoder_score_rows(p->decoder), o != NULL);
     p->buffers = p->fixed + p->work + (int64_t)m->k->scratch_bytes(m->config.heads, m->config.kv_heads, m->config.head_dim, p->room);
     p->peak = (int64_t)p->arena.used + p->weights + p->buffers + p->held;
 }
 
 /* Without recomputation, the rows that keep activations below a fixed bound. */
-static void choose_rows(struct plan *p, struct model *m, struct optimizer *o, int64_t useful, bool recompute)
+static void choose_rows(struct plan *p, struct model *m, struct optimizer *o, int64_t useful, enum decoder_keep keep)
 {
     size_t fixed = 0;
     if (o) {
@@ -50,7 +51,7 @@ static void choose_rows(struct plan *p, struct model *m, struct optimizer *o, in
         fixed = a.used;
     }
     for (int64_t rows = ROWS_MAX;; rows /= 2) {
-        try_plan(p, m, o, most(useful && useful < rows ? useful : rows, p->longest), recompute);
+        try_plan(p, m, o, most(useful && useful < rows ? useful : rows, p->longest), keep);
         if (rows <= ROWS_MIN || p->arena.used - fixed <= ACTIVATIONS || p->rows >= rows * 2)
             return;
     }
@@ -83,6 +84,8 @@ int plan_make(struct plan *p, struct model *m, struct optimizer *o, const struct
               const struct token_file *eval, struct err *e)
 {
     *p = (struct plan){.model = m};
+    if (w->offload && !m->k->transfer)
+        return err_set(e, "--offload activations: device '%s' works in the host's memory, so there is nowhere to put them", m->k->name);
     if (check_length(m, train, e) < 0 || check_length(m, eval, e) < 0)
         return -1;
     int64_t eval_longest = w->eval_longest ? w->eval_longest : eval ? eval->longest : 0;
@@ -94,17 +97,17 @@ int plan_make(struct plan *p, struct model *m, struct optimizer *o, const struct
         p->weights = (int64_t)model_placed_bytes(m);
         p->held = held_bytes(m->k);
     }
-    bool layer = !strcmp(w->recompute, "layer");
+    enum decoder_keep keep = w->offload ? DECODER_OFFLOAD : !strcmp(w->recompute, "layer") ? DECODER_RECOMPUTE : DECODER_KEEP;
     if (w->rows)
-        try_plan(p, m, o, w->rows, layer);
+        try_plan(p, m, o, w->rows, keep);
     else
-        choose_rows(p, m, o, w->useful, layer);
+        choose_rows(p, m, o, w->useful, keep);
     if (eval_longest > p->room) {
         p->longest = eval_longest;
-        try_plan(p, m, o, p->rows, layer);
+        try_plan(p, m, o, p->rows, keep);
     }
-    if (p->peak > w->memory && !strcmp(w->recompute, "auto") && o)
-        try_plan(p, m, o, p->rows, true);
+    if (p->peak > w->memory && !strcmp(w->recompute, "auto") && o && !w->offload)
+        try_plan(p, m, o, p->rows, DECODER_RECOMPUTE);
     return 0;
 }
 
@@ -119,7 +122,7 @@ int plan_commit(struct plan *p, struct optimizer *o, struct err *e)
     if (model_place_weights(p->model, e) < 0 || arena_commit(&p->arena, k->alloc, k->free, e) < 0)
         return -1;
     lay_out(p, o);
-    return 0;
+    return p->host ? decoder_take_host(p->decoder, e) : 0;
 }
 
 void plan_release(struct plan *p)

@@ -18,6 +18,7 @@ struct plan_wish {
     const char *recompute;    /* auto, none, layer */
     int64_t memory;           /* bytes that may be used */
     int64_t longest, eval_longest; /* rows of the longest sample; 0: its tokens */
+    bool offload;             /* activations to the host's memory; not with recompute layer */
 };
 
 struct plan {
@@ -27,6 +28,7 @@ struct plan {
     int64_t rows;             /* of a pack of samples */
     int64_t longest, room;    /* the longest sample, computed by itself when it has more rows; the most of both */
     bool recompute;
+    int64_t host;             /* bytes of the host's memory for activations that leave the device; 0: none */
     int64_t weights;          /* bytes of the mapped files, or, where device memory is not the host's, of what is copied there */
     int64_t buffers;          /* bytes outside the arena: those of the operations and, in the host's memory, the program, packs, the order of samples */
     int64_t work;             /* of these, work space of the backend's products */
@@ -35,7 +37,8 @@ struct plan {
     int64_t peak;             /* arena + weights + buffers + held, in device memory */
 };
 
-/* optimizer NULL: evaluation only. eval may be NULL. Longer samples than the model has positions are refused. */
+/* optimizer NULL: evaluation only. eval may be NULL. Longer samples than the model has positions are refused, and offload where device memory is
+ * the host's. */
 int plan_make(struct plan *p, struct model *m, struct optimizer *o, const struct plan_wish *w, const struct token_file *train,
               const struct token_file *eval, struct err *e) MUST_CHECK;
 /* Bytes that may be used: `asked`, or, when that is 0, what the device has left now, with what its backend holds; negative: unknown. */

@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 
+#include "base/mem.h"
 #include "cli/opt.h"
 #include "cli/outfile.h"
 #include "cli/progress.h"
@@ -36,6 +37,12 @@ static void add_memory(struct buf *b, const struct plan *p, const struct model *
     line(b, "peak, about", p->peak);
     if (memory >= 0)
         line(b, "may be used", memory);
+    if (!p->host)
+        return;
+    buf_printf(b, "memory of the host (bytes)\n");
+    line(b, "activations kept for backward", p->host);
+    if (mem_available() >= 0)
+        line(b, "may be used", mem_available());
 }
 
 static void add_free_disk(struct buf *b, const char *output)

@@ -103,7 +103,8 @@ static int64_t useful_rows(const struct session *s)
 int session_plan(struct session *s, int64_t memory, struct err *e)
 {
     const struct train_options *o = s->c->o;
-    const struct plan_wish w = {o->rows, useful_rows(s), o->recompute, memory, longest(s, s->train), longest(s, s->eval)};
+    const struct plan_wish w = {o->rows, useful_rows(s), o->recompute, memory, longest(s, s->train), longest(s, s->eval),
+                                 !strcmp(o->offload, "activations")};
     int64_t total = o->steps ? o->steps : batches_count_steps(&s->batches, o->epochs);
     if (schedule_init(&s->schedule, o->schedule, o->lr, o->warmup, total, e) < 0)
         return -1;

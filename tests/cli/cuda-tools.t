@@ -81,6 +81,24 @@ step dpo-train from-ref cpu --dtype f32 -m model --loss sigmoid --ref-logprobs c
 ok 'dpo-train --write-ref: what training makes of them on the CPU' agree cpu-dpo from-ref
 data=train.tok
 
+# ---- activations in the host's memory ----
+make-model -q --vocab 272 --layers 5 --hidden 48 --heads 3 --head-dim 16 --ffn 96 -t bf16 -o deep
+step lora-train kept cuda -m deep --rows 30 --dropout 0.1 --eval dev.tok --eval-every 1
+step lora-train away cuda -m deep --rows 30 --dropout 0.1 --eval dev.tok --eval-every 1 --offload activations 2>err
+ok '--offload activations changes no byte' same_run kept away
+data=pairs.tok
+step dpo-train dpo-kept cuda -m deep --full
+step dpo-train dpo-away cuda -m deep --full --offload activations
+ok 'nor does it with dpo-train' same_run dpo-kept dpo-away
+data=train.tok
+run lora-train -m deep --device cuda --plan --rows 30 -o none train.tok
+peak=$(awk '/^peak/ { print $3 }' out)
+not_ok 'by default nothing goes there' grep -q 'memory of the host' out
+run lora-train -m deep --device cuda --plan --rows 30 -o none --offload activations train.tok
+less=$(awk '/^peak/ { print $3 }' out)
+moved=$(sed -n '/^memory of the host/,$s/^activations kept for backward *\([0-9]*\) .*/\1/p' out)
+ok "--plan: what leaves the device, $moved bytes, is on the host" test "$moved" -gt 0 -a "$((peak - less))" = "$moved"
+
 # ---- merges ----
 for device in cpu cuda; do
     run adapter-merge -m model -o merged-$device --check train.tok --device $device cuda-lora

@@ -229,6 +229,11 @@ is_status 1 '--recompute none does not'
 run lora-train -j 1 -m model -o out.d -n --memory 1M train.tok
 is_status 1 '--plan: status 1 when it does not fit'
 refused 'of memory' 'too little memory' lora-train -j 1 -m model -o out.d --memory 1M train.tok
+refused "--offload activations: device 'cpu' works in the host's memory" '--offload on the CPU' lora-train --device cpu -m model -o out.d --offload activations train.tok
+usage '--offload activations and --recompute layer exclude each other' '--offload with --recompute' \
+    lora-train -m model -o out.d --offload activations --recompute layer train.tok
+t off --steps 4 --offload none
+ok '--offload none is the default' cmp off/adapter_model.safetensors quiet/adapter_model.safetensors
 t recompute --steps 4 --recompute layer
 ok '--recompute changes no byte' cmp recompute/adapter_model.safetensors quiet/adapter_model.safetensors
 t none --steps 4 --recompute none --memory 1G

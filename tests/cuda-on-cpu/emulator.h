@@ -106,6 +106,7 @@ void memory_free(void *p);
 bool memory_is_device(const void *p);
 bool memory_holds(const void *p, size_t bytes);                  /* within one block? */
 void memory_describe(const void *p, char *to, size_t n);         /* "device memory: 3 bytes behind a block of 400 bytes" */
+void memory_hide(const void *p, size_t bytes, bool hide);         /* whole units of 8 bytes are no memory for kernels, until they are shown again */
 void memory_open(void);                                          /* the host may touch it, until memory_close (FINETOOLS_CUDA_PROTECT=1) */
 void memory_close(void);
 

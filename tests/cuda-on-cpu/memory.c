@@ -144,6 +144,11 @@ bool memory_holds(const void *p, size_t bytes)
     return b && !b->freed && (uintptr_t)p + bytes <= b->at + b->bytes;
 }
 
+void memory_hide(const void *p, size_t bytes, bool hide)
+{
+    memset(device_shadow + ((uintptr_t)p - device_low) / 8, hide ? 0 : 8, bytes / 8);
+}
+
 void memory_describe(const void *p, char *to, size_t n)
 {
     uintptr_t a = (uintptr_t)p;
@@ -153,7 +158,8 @@ void memory_describe(const void *p, char *to, size_t n)
     else if (b->freed && a < b->at + b->bytes)
         snprintf(to, n, "device memory + %zu of a block of %zu bytes that is freed", (size_t)(a - b->at), b->bytes);
     else if (a < b->at + b->bytes)
-        snprintf(to, n, "device memory + %zu of a block of %zu bytes", (size_t)(a - b->at), b->bytes);
+        snprintf(to, n, "device memory + %zu of a block of %zu bytes%s", (size_t)(a - b->at), b->bytes,
+                 device_shadow[(a - device_low) / 8] ? "" : ", to which a copy is on its way");
     else if (b + 1 < blocks + n_blocks && b[1].at - a < a - (b->at + b->bytes))
         snprintf(to, n, "device memory - %zu of a block of %zu bytes: before it", (size_t)(b[1].at - a), b[1].bytes);
     else

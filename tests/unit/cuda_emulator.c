@@ -44,6 +44,7 @@ static const struct {
     {"too many threads", "blocks of 1025 x 1 x 1 threads"},
     {"stack", "the thread's stack of local variables is full"},
     {"host code", "host code: host code of the backend touches device memory + 0 of a block of 512 bytes"},
+    {"transfer: not yet there", "read_kernel: block (0,0,0), thread (0,0,0): read of 4 bytes at device memory + 0 of a block of 512 bytes, to which a copy is on its way"},
     {"copy too long", "copy to the device: 513 bytes at device memory + 0 of a block of 512 bytes"},
     /* no findings of the emulator: errors that the backend returns */
     {"capture: allocation", "an allocation while a graph is captured"},
@@ -115,7 +116,7 @@ static float wanted(const char *name, int j, float got)
            : !strcmp(what, "two barriers")                                                                                   ? (float)(j ^ 32)
            : !strcmp(what, "half a warp")                                                                                    ? (float)(j % 32 < 16 ? j ^ 1 : j)
            : !strcmp(what, "shuffle")                                                                                        ? (float)(j % 32 < 8 ? j / 32 * 32 + 7 : j)
-           : !strcmp(what, "first group")                                                                                    ? (float)j
+           : !strcmp(what, "first group") || !strcmp(what, "transfer")                                                       ? (float)j
            : !strcmp(what, "graph")                                                                                          ? 8 * (float)j
            : !strcmp(what, "graph that keeps")                                                                               ? 2 + (float)j
                                                                                                                              : got;

@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 
 #include "kernels/kernels.h"
+#include "kernels/transfer.h"
 
 #define FAR_BYTES ((size_t)1 << 31)
 
@@ -284,6 +285,62 @@ static void far_scatter_rows(float *x, const float *in, const int32_t *rows, int
     FAR("scatter_rows", far.of.scatter_rows(x, in, rows, n, c), x, in, rows);
 }
 
+/* Copies beside the operations, each as late as it may be; until it has arrived there is NaN. */
+static struct far_copy {
+    void *to;
+    const void *from;
+    size_t bytes; /* 0: none */
+} far_copies[TRANSFER_LANES];
+
+static struct {
+    size_t live, out, in; /* bytes of the host; copies made */
+} far_host;
+
+static void far_wait(int lane)
+{
+    struct far_copy *c = &far_copies[lane];
+    far_allow(true);
+    memcpy(c->to, c->from, c->bytes);
+    far_allow(false);
+    *c = (struct far_copy){far.base, far.base, 0};
+}
+
+static void *far_host_alloc(size_t bytes, struct err *e)
+{
+    (void)e;
+    far_host.live += bytes;
+    for (int i = 0; i < TRANSFER_LANES; i++)
+        far_copies[i] = (struct far_copy){far.base, far.base, 0};
+    return calloc(bytes, 1);
+}
+
+static void far_host_free(void *p, size_t bytes)
+{
+    for (int i = 0; i < TRANSFER_LANES; i++)
+        far_wait(i);
+    far_host.live -= bytes;
+    free(p);
+}
+
+static void far_out(void *host, const void *device, size_t bytes, int lane)
+{
+    far_check(device, "out");
+    far_wait(lane);
+    far_copies[lane] = (struct far_copy){host, device, bytes};
+    far_host.out++;
+}
+
+static void far_in(void *device, const void *host, size_t bytes, int lane)
+{
+    far_check(device, "in");
+    far_wait(lane);
+    far_copies[lane] = (struct far_copy){device, host, bytes};
+    FAR("in", memset(device, 0xff, bytes), device);
+    far_host.in++;
+}
+
+static const struct transfer far_transfer = {far_host_alloc, far_host_free, far_out, far_in, far_wait};
+
 static const struct kernels *far_kernels(const struct kernels *of)
 {
     far.of = far.table = *of;
@@ -293,7 +350,7 @@ static const struct kernels *far_kernels(const struct kernels *of)
     struct kernels *t = &far.table;
     t->host_memory = false, t->name = "far";
     t->alloc = far_alloc, t->free = far_free, t->copy_in = far_copy_in, t->copy_out = far_copy_out, t->zero = far_zero, t->team = far_team;
-    t->free_memory = far_free_memory;
+    t->free_memory = far_free_memory, t->transfer = &far_transfer;
     t->matmul = far_matmul, t->dequantize = far_dequantize, t->requantize = far_requantize;
     t->quantize_4bit = NULL, t->quantize_rows_int8 = NULL; /* of the host's memory, in `quantize` alone */
     t->bias_backward = far_bias_backward, t->bias_add = far_bias_add;

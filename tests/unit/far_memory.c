@@ -25,6 +25,11 @@ static const char LARGE[] = "{\"model_type\":\"qwen3\",\"hidden_size\":24,\"inte
                             "\"num_key_value_heads\":2,\"head_dim\":8,\"vocab_size\":12000,\"max_position_embeddings\":2048,\"rms_norm_eps\":1e-6,"
                             "\"tie_word_embeddings\":true}";
 
+/* Deep enough for activations to leave. */
+static const char DEEP[] = "{\"model_type\":\"qwen3\",\"hidden_size\":24,\"intermediate_size\":36,\"num_hidden_layers\":6,\"num_attention_heads\":4,"
+                           "\"num_key_value_heads\":2,\"head_dim\":8,\"vocab_size\":97,\"max_position_embeddings\":2048,\"rms_norm_eps\":1e-6,"
+                           "\"tie_word_embeddings\":true}";
+
 static const struct kernels *near_table, *far_table;
 
 static void add_samples(struct token_writer *w)
@@ -42,14 +47,14 @@ static void add_samples(struct token_writer *w)
     }
 }
 
-static void train(struct run *r, const struct kernels *k, const char *model, const struct lora_options *lo, const char *optimizer)
+static void train(struct run *r, const struct kernels *k, const char *model, const struct lora_options *lo, const char *optimizer, bool offload)
 {
     struct token_writer *w = run_tokens_begin(r, VOCAB);
     add_samples(w);
     run_tokens_end(r, w);
     r->k = k;
     r->o.steps = STEPS, r->o.batch = 4, r->o.lr = 1e-3, r->o.save_every = 2, r->o.optimizer = optimizer, r->seed = 3;
-    r->wish.rows = 64;
+    r->wish.rows = 64, r->wish.offload = offload;
     run_train(r, model, lo, NULL);
 }
 
@@ -63,12 +68,12 @@ static bool same_param(const struct run *a, const struct run *b, int i)
     return same;
 }
 
-static void test_training(const char *model, const struct lora_options *lo, const char *optimizer, const char *what)
+static void test_training(const char *model, const struct lora_options *lo, const char *optimizer, bool offload, const char *what)
 {
     struct run a, b;
     size_t live = far.live;
-    train(&a, near_table, model, lo, optimizer);
-    train(&b, far_table, model, lo, optimizer);
+    train(&a, near_table, model, lo, optimizer, false);
+    train(&b, far_table, model, lo, optimizer, offload);
     ok(b.plan.weights == (int64_t)b.model->copied_bytes && b.plan.arena.size <= b.plan.arena.used + 1, "%s: the plan counts the weights there", what);
     int same = 0;
     for (int i = 0; i < STEPS; i++)
@@ -80,7 +85,87 @@ static void test_training(const char *model, const struct lora_options *lo, cons
     ok(same && same == a.model->n_params && same == b.model->n_params, "%s: %d trained tensors", what, same);
     run_close(&a), run_close(&b);
     run_tokens_close(&a), run_tokens_close(&b);
-    ok(far.live == live, "%s: all memory is given back", what);
+    ok(far.live == live && !far_host.live, "%s: all memory is given back", what);
+}
+
+static int stop_in; /* calls; 0: never */
+
+static int stop_then(void)
+{
+    return stop_in && !--stop_in;
+}
+
+/* Gradients of one pass over some rows; NULL: it was stopped. */
+static float *gradients_of(struct run *r, const struct batch *b)
+{
+    struct err e = ERR_INIT;
+    struct decoder_result result;
+    size_t bytes = (size_t)r->optimizer.offset[r->optimizer.n] * sizeof(float);
+    float *got = mem_alloc(bytes);
+    optimizer_zero_grad(&r->optimizer, r->k);
+    if (decoder_forward_backward(r->plan.decoder, b, 1, 1, 1, &result, &e))
+        tiny_die(&e);
+    r->k->copy_out(got, r->optimizer.grad, bytes);
+    if (!result.stopped)
+        return got;
+    free(got);
+    return NULL;
+}
+
+/* A pass that ends anywhere leaves nothing that a later one stumbles over; one without gradients moves nothing. */
+static void test_offload_passes(struct run *r)
+{
+    enum { ROWS = 50 };
+    struct err e = ERR_INIT;
+    int32_t ids[ROWS];
+    const int64_t start[] = {0, 20, ROWS};
+    struct decoder_result result;
+    for (int i = 0; i < ROWS; i++)
+        ids[i] = i * 31 % VOCAB;
+    const struct batch b = {.n = ROWS, .ids = ids, .targets = ids, .n_seq = 2, .start = start};
+    size_t bytes = (size_t)r->optimizer.offset[r->optimizer.n] * sizeof(float), out = far_host.out;
+    decoder_set_stop(r->plan.decoder, stop_then);
+    if (decoder_loss(r->plan.decoder, &b, &result, NULL, &e))
+        tiny_die(&e);
+    ok(far_host.out == out, "a pass without gradients moves nothing");
+    float *whole = gradients_of(r, &b), *again, *stopped = NULL;
+    int stops = 0, same = 0;
+    while (stop_in = stops + 1, !(stopped = gradients_of(r, &b))) {
+        again = gradients_of(r, &b);
+        same += again && !memcmp(again, whole, bytes);
+        stops++;
+        free(again);
+    }
+    ok(stops > 12 && same == stops, "stopped in %d places, and then gone through", stops);
+    free(stopped);
+    free(whole);
+}
+
+/* Of six layers the first four leave and come back; with the lowest three frozen there is one. */
+static void test_offload(void)
+{
+    const struct lora_options plain = {4, 8, 0, false, "all-linear", "none", NULL}, above = {4, 8, 0, false, "model\\.layers\\.[345]\\..*", "none", NULL};
+    const struct plan_wish wish = {64, 0, "none", INT64_MAX, 0, 0, true};
+    struct err e = ERR_INIT;
+    char *dir = tiny_model_write(DEEP, NULL);
+    test_training(dir, &plain, "adamw", true, "offload");
+    size_t passes = far_host.in / 4;
+    ok(passes >= STEPS && far_host.in == 4 * passes && far_host.out == 4 * passes, "offload: four layers of %zu passes", passes);
+    test_training(dir, &above, "adamw", true, "offload, above frozen layers");
+    ok(far_host.in == 4 * passes + passes && far_host.out == far_host.in, "offload, above frozen layers: one layer");
+    test_training(dir, NULL, "adamw8bit", true, "offload, every weight");
+    struct run a, b;
+    struct plan p;
+    train(&b, far_table, dir, &plain, "adamw", true);
+    test_offload_passes(&b);
+    run_close(&b);
+    run_tokens_close(&b);
+    train(&a, near_table, dir, &plain, "adamw", false);
+    is_int(plan_make(&p, a.model, &a.optimizer, &wish, a.tokens, NULL, &e), -1, "offload on the CPU is refused");
+    run_close(&a);
+    run_tokens_close(&a);
+    is_str(e.text, "--offload activations: device 'cpu' works in the host's memory, so there is nowhere to put them", "and told why");
+    free(dir);
 }
 
 /* A NaN is found there, and what is saved there comes back. */
@@ -283,16 +368,17 @@ int main(void)
     char *dir = tiny_model_write(TIED, NULL);
     const struct lora_options plain = {4, 8, 0, false, "all-linear", "none", NULL}, dropping = {4, 8, 0.3, true, "q_proj,lm_head", "all", NULL},
                               aware = {4, 8, 0, false, "all-linear", "none", NULL, true};
-    test_training(dir, &plain, "adamw", "LoRA");
-    test_training(dir, NULL, "adamw8bit", "every weight, 8 bits");
+    test_training(dir, &plain, "adamw", false, "LoRA");
+    test_training(dir, NULL, "adamw8bit", false, "every weight, 8 bits");
     test_generation(dir);
     free(dir);
     dir = tiny_model_write(UNTIED, NULL);
-    test_training(dir, &dropping, "adamw", "LoRA with dropout, biases");
-    test_training(dir, NULL, "adamw", "every weight, biases too");
+    test_training(dir, &dropping, "adamw", false, "LoRA with dropout, biases");
+    test_training(dir, NULL, "adamw", false, "every weight, biases too");
     free(dir);
-    test_training("tests/golden/quantized/bnb-nf4", &plain, "adamw", "LoRA over NF4");
-    test_training("tests/golden/quantized/gptq-4-g32", &aware, "adamw", "LoRA over GPTQ, aware of the merge");
+    test_training("tests/golden/quantized/bnb-nf4", &plain, "adamw", false, "LoRA over NF4");
+    test_training("tests/golden/quantized/gptq-4-g32", &aware, "adamw", false, "LoRA over GPTQ, aware of the merge");
+    test_offload();
     test_state();
     test_pieces();
     dir = tiny_model_write(LARGE, NULL);

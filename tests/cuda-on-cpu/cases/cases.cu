@@ -269,6 +269,18 @@ static void graph_keeps(struct buffers *b)
     cuda_graph_free(g);
 }
 
+/* x leaves, is written over, and comes back: as it was when it left. */
+static void transfer_there_and_back(struct buffers *b)
+{
+    static float there[N];
+    cuda_transfer_out(there, b->x, N * 4, 1);
+    cuda_transfer_wait(1);
+    ONE(double_kernel, 0, b->x, N);
+    cuda_transfer_in(b->x, there, N * 4, 1);
+    cuda_transfer_wait(1);
+    cuda_transfer_wait(2);
+}
+
 struct launch_case {
     const char *name;
     void (*run)(struct buffers *b);
@@ -297,6 +309,7 @@ static const struct launch_case cases[] = {
     CASE("right: product", LAUNCH(product_kernel, 1, 32, 0, b->x, false, false)),
     CASE("right: product, A transposed", LAUNCH(product_kernel, 1, 32, 0, b->x, true, false)),
     CASE("right: product, B transposed", LAUNCH(product_kernel, 1, 32, 0, b->x, false, true)),
+    CASE("right: transfer", transfer_there_and_back(b)),
     CASE("right: graph", graph_doubles(b)),
     CASE("right: graph that keeps", graph_keeps(b)),
     CASE("race: no barrier", ONE(reverse_kernel, 0, b->x, false)),
@@ -327,6 +340,7 @@ static const struct launch_case cases[] = {
     CASE("capture: allocation", struct err e = ERR_INIT; if (cuda_graph_begin(&e) == 0) cuda_free(cuda_alloc(4, &e), 4)),
     CASE("capture: copy", struct err e = ERR_INIT; if (cuda_graph_begin(&e) == 0) cuda_copy_in(b->x, b->host, 4)),
     CASE("capture: capture", struct err e = ERR_INIT; if (cuda_graph_begin(&e) == 0 && cuda_graph_begin(&e) < 0) cuda_failed("%s", e.text)),
+    CASE("transfer: not yet there", static float there[N]; cuda_transfer_in(b->x, there, N * 4, 0); LAUNCH(read_kernel, 1, 1, 0, b->y, b->x, 0)),
     CASE("copy too long", cuda_copy_in(b->x, b->host, N * 4 + 1)),
 };
 
