@@ -176,6 +176,7 @@ static float *x, *y, *dx, *w, *rstd, *gate, *up, *table, *loss;
 static int32_t *ids;
 
 static void run_rmsnorm(void *arg) { (void)arg; k->rmsnorm(y, width, rstd, x, width, w, false, 1e-5f, rows, width); }
+static void run_add_rmsnorm(void *arg) { (void)arg; k->add_rmsnorm(dx, rstd, y, x, w, false, 1e-5f, rows, width); }
 static void run_rmsnorm_backward(void *arg) { (void)arg; k->rmsnorm_backward(dx, width, false, NULL, y, width, x, width, w, false, rstd, rows, width); }
 static void run_rope(void *arg) { (void)arg; k->rope(x, width, table, ids, false, rows, (int)heads, (int)head_dim); }
 static void run_add(void *arg) { (void)arg; k->add(y, x, rows * width); }
@@ -183,13 +184,19 @@ static void run_dropout(void *arg) { (void)arg; k->dropout(y, x, 0.1f, 1, 2, 0, 
 static void run_swiglu(void *arg) { (void)arg; k->swiglu(y, gate, up, rows * ffn); }
 static void run_swiglu_backward(void *arg) { (void)arg; k->swiglu_backward(dx, x, y, gate, up, rows * ffn); }
 static void run_cross_entropy(void *arg) { (void)arg; k->cross_entropy(loss, x, ids, 1e-4f, rows, vocab); }
-static void run_sum_squares(void *arg) { (void)arg; k->sum_squares(x, trained); }
+static void run_clip(void *arg) { (void)arg; k->clip((struct clip *)y, x, trained, 1); }
+
+#define TENSORS 256 /* that a step has, of different decay */
+
 static void run_adamw(void *arg)
 {
     const struct adamw o = {1e-5, 0.9, 0.999, 1e-8, 100, NULL};
-    const struct adamw_tensor all = {x, y, w, dx, trained, 0.01};
+    struct adamw_tensor list[TENSORS];
+    int64_t each = trained / TENSORS;
     (void)arg;
-    k->adamw(&all, 1, &o);
+    for (int i = 0; i < TENSORS; i++)
+        list[i] = (struct adamw_tensor){x + i * each, y + i * each, w + i * each, dx + i * each, each, i % 2 ? 0.01 : 0};
+    k->adamw(list, TENSORS, &o);
 }
 
 static void rows_of_width(void)
@@ -202,6 +209,7 @@ static void rows_of_width(void)
     table = floats(size(2048, 16) * head_dim), ids = given(positions, rows * 4);
     bytes = (double)(rows * width * FLOATS);
     memory_bound("rmsnorm", 2 * bytes, run_rmsnorm, y, width);
+    memory_bound("add_rmsnorm", 4 * bytes, run_add_rmsnorm, y, width);
     memory_bound("rmsnorm_backward", 3 * bytes, run_rmsnorm_backward, dx, width);
     memory_bound("add", 3 * bytes, run_add, y, width);
     memory_bound("dropout", 2 * bytes, run_dropout, y, width);
@@ -234,7 +242,7 @@ static void updates(void)
 {
     double bytes = (double)(trained * FLOATS);
     x = floats(trained), y = floats(trained), dx = floats(trained), w = device_array(trained * FLOATS);
-    memory_bound("sum_squares", bytes, run_sum_squares, x, 1);
+    memory_bound("clip", bytes, run_clip, y + 2, 1); /* the factor */
     memory_bound("adamw", 7 * bytes, run_adamw, x, 256);
     give_back();
 }
