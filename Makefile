@@ -8,7 +8,7 @@
 #   make demo-dpo      preferences: the style of answers before and after, on the embedded base model
 #   make bench         costs of the main work, beside the peers that are installed
 #   make bench-quality perplexity of each way to quantize, and of the peers' folders
-#   make cuda          the CUDA backend, build/lib/finetools-cuda.so (CUDA=1 builds it with the rest); cuda-report: registers and spills
+#   make cuda          the CUDA backend, build/lib/finetools-cuda.so (CUDA=1 builds it with the rest); cuda-report: registers and spills of its kernels for ARCH (90a), of which make cuda lets no hot one spill
 #   make deps          install the Debian packages that the build and the tests need (deps-optional: those that widen the tests)
 #   make install       PREFIX (/usr/local) and DESTDIR; also uninstall, installcheck
 #   make fuzz          every fuzz target for SECONDS (60) each, with clang
@@ -38,7 +38,7 @@ Q := $(if $(filter 1,$(V)),,@)
 .DELETE_ON_ERROR:
 .SECONDARY:
 .SUFFIXES:
-.PHONY: all tests cuda cuda-report check check-units check-arm check-gpu gpu-carry demo demo-dpo bench bench-quality fuzz fuzz-run completions install uninstall installcheck deps deps-optional clean force
+.PHONY: all tests cuda cuda-report cuda-spills check check-units check-arm check-gpu gpu-carry demo demo-dpo bench bench-quality fuzz fuzz-run completions install uninstall installcheck deps deps-optional clean force
 
 ifneq ($(filter deps,$(MAKECMDGOALS)),)
 # Nothing is probed before the packages are there; the other goals follow in a make of their own.

@@ -8,13 +8,8 @@
 #ifndef ATTENTION_SEES_H
 #define ATTENTION_SEES_H
 
+#include "kernels/host_device.h"
 #include "kernels/kernels.h"
-
-#ifdef __CUDACC__
-#define HOST_DEVICE __host__ __device__ __forceinline__
-#else
-#define HOST_DEVICE inline
-#endif
 
 /* The keys low .. high but for gap .. gap_end - 1. */
 struct attention_span {

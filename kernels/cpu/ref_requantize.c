@@ -8,6 +8,7 @@
 #include "base/bytes.h"
 #include "base/mem.h"
 #include "kernels/cpu/cpu.h"
+#include "kernels/nested_level.h"
 
 #if defined __x86_64__ && defined __GNUC__ && !defined __clang__ && !defined __SANITIZE_ADDRESS__
 #define EACH_CPU __attribute__((target_clones("avx2", "default")))
@@ -136,9 +137,6 @@ static float block_as(const struct quantized *q, const struct levels *l, float a
     return sum_lanes(lanes);
 }
 
-/* The map of nested scales, ascending. */
-struct nested { float value[256]; uint8_t code[256]; };
-
 static float number(const void *data, int64_t i)
 {
     float f;
@@ -162,24 +160,6 @@ static struct nested nested_of(const struct quantized *q)
     return m;
 }
 
-/* The code whose level is nearest to `absmax` in this block; *level. */
-static uint8_t nearest_level(const struct nested *m, const struct quantized *q, int64_t block, float absmax, float *level)
-{
-    float scale = number(q->nested_scales, block / QUANTIZED_NESTED_BLOCK);
-    float want = scale > 0 ? (absmax - q->nested_offset) / scale : 0;
-    int low = 0, high = 255;
-    while (high - low > 1) {
-        int middle = (low + high) / 2;
-        if (m->value[middle] <= want)
-            low = middle;
-        else
-            high = middle;
-    }
-    int at = want - m->value[low] <= m->value[high] - want ? low : high;
-    *level = m->value[at] * scale + q->nested_offset;
-    return m->code[at];
-}
-
 static void requantize_block(float *w, const struct quantized *q, const struct levels *l, const struct nested *m, int64_t block, uint8_t *codes, void *scales)
 {
     int64_t first = block * q->group, all = q->out * q->in, n = all - first < q->group ? all - first : q->group;
@@ -188,7 +168,7 @@ static void requantize_block(float *w, const struct quantized *q, const struct l
     uint8_t code = 0;
     if (m) {
         kept = number(q->nested_map, old[block]) * number(q->nested_scales, block / QUANTIZED_NESTED_BLOCK) + q->nested_offset;
-        code = nearest_level(m, q, block, absmax, &absmax);
+        code = nearest_level(m, number(q->nested_scales, block / QUANTIZED_NESTED_BLOCK), q->nested_offset, absmax, &absmax);
     }
     bool keep = absmax == kept || block_as(q, l, kept, x, n, NULL, NULL) <= block_as(q, l, absmax, x, n, NULL, NULL);
     if (keep) {

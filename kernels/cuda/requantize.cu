@@ -8,21 +8,17 @@ extern "C" {
 #include "kernels/cpu/cpu.h"
 }
 #include "kernels/cuda/table.h"
+#include "kernels/nested_level.h"
 
 #define THREADS 128
 #define LANES 16
 
 /* ---- blocks of 4 bits ---- */
 
-/* cpu/ref_requantize.c: the values in ascending order, the bounds between them, the code of each; and, of nested scales, the map sorted. */
+/* cpu/ref_requantize.c: the values in ascending order, the bounds between them, the code of each. */
 struct levels {
     float value[16], bound[15];
     uint8_t code[16];
-};
-
-struct nested {
-    float value[256];
-    uint8_t code[256];
 };
 
 static struct levels levels_of(enum quantized_kind kind)
@@ -90,23 +86,6 @@ template <class F> static __device__ float squared_errors(const float *x, int64_
     return sum;
 }
 
-static __device__ uint8_t nearest_level(const struct nested *m, const struct quantized *q, int64_t block, float absmax, float *level)
-{
-    float scale = quantized_f32(q->nested_scales, block / QUANTIZED_NESTED_BLOCK);
-    float want = scale > 0 ? (absmax - q->nested_offset) / scale : 0;
-    int low = 0, high = 255;
-    while (high - low > 1) {
-        int middle = (low + high) / 2;
-        if (m->value[middle] <= want)
-            low = middle;
-        else
-            high = middle;
-    }
-    int at = want - m->value[low] <= m->value[high] - want ? low : high;
-    *level = m->value[at] * scale + q->nested_offset;
-    return m->code[at];
-}
-
 /* A thread has a block. */
 static __global__ void requantize_4bit_kernel(float *w, struct quantized q, struct levels l, const struct nested *m, uint8_t *codes, void *scales)
 {
@@ -114,7 +93,7 @@ static __global__ void requantize_4bit_kernel(float *w, struct quantized q, stru
     for (int64_t b = grid_thread(); b < blocks; b += grid_threads()) {
         int64_t first = b * q.group, n = all - first < q.group ? all - first : q.group;
         float *x = w + first, kept = quantized_absmax(&q, b), absmax = largest(x, n);
-        uint8_t code = m ? nearest_level(m, &q, b, absmax, &absmax) : 0;
+        uint8_t code = m ? nearest_level(m, quantized_f32(q.nested_scales, b / QUANTIZED_NESTED_BLOCK), q.nested_offset, absmax, &absmax) : 0;
         float with_kept = squared_errors(x, n, [&](float v) { return level_value(&l, &q, kept, v); });
         float with_new = squared_errors(x, n, [&](float v) { return level_value(&l, &q, absmax, v); });
         if (absmax == kept || with_kept <= with_new) {
