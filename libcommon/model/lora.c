@@ -162,7 +162,8 @@ static int attach_targets(struct lora_set *s, struct linear **linears, int n, st
             add_bias(s, linears[i], hit);
     }
     if (!s->n_pairs)
-        return err_set(e, "--targets: '%s' matches no linear module of the model", s->config->target_regex ? s->config->target_regex : "");
+        return err_set(e, "--targets: '%s' matches no linear module of the model; the pattern is held against whole names such as '%s'",
+                       s->config->target_regex ? s->config->target_regex : "", linears[0]->module);
     return 0;
 }
 
