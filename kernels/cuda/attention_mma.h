@@ -271,6 +271,10 @@ struct attention_lists {
 bool attention_lists_make(struct attention_lists *l, const struct attention *a, int rows_each);
 void attention_round(const struct attention_lists *l, const struct attention *a, bool backward, void (*then)(const struct attention_lists *l, const struct attention_rounded *r));
 
+#ifdef __CUDACC__
 #define ATTENTION_ROUNDED_BYTES ((size_t)128 << 20)
+#else
+#define ATTENTION_ROUNDED_BYTES ((size_t)32 << 10) /* small tests have several parts, too */
+#endif
 
 #endif
