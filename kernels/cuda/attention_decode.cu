@@ -45,36 +45,43 @@ static __device__ __forceinline__ float sum_of_eight(float v[QUERIES])
     return v[0];
 }
 
-/* 8 lanes have a key: PARTS times 32 elements. z[key][pair] */
+/* 8 lanes have a key: PARTS times 32 elements; 4 keys of a warp at a time, twice. z[key][pair] */
 template <int PARTS, int W>
 static __device__ __forceinline__ void scores(float (*z)[QUERIES], const float *q, const struct attention_args *a, const struct attention_seq *s, int64_t first_key, int kv_head,
                                               int64_t row)
 {
-    int d = a->d, lane = threadIdx.x % 32, from = threadIdx.x / 32 * (CHUNK / WARPS) + lane / 8, padded = 32 * PARTS;
+    int d = a->d, lane = threadIdx.x % 32, from = threadIdx.x / 32 * (CHUNK / WARPS) + lane / 8;
     struct attention_span span = attention_span_of(s, a->window, row);
-#pragma unroll 2
-    for (int i = from; i < from + CHUNK / WARPS; i += 4) {
-        struct floats<4> k[PARTS];
-        float sum[QUERIES];
-        const float *key = s->k + (first_key + i) * a->kv_stride + kv_head * d;
+    for (int i = from; i < from + CHUNK / WARPS; i += 8) {
+        struct floats<4> k[2][PARTS];
+        float sum[2][QUERIES];
+        __syncwarp(); /* the queries are read again for these keys: all of them would take more registers than there are */
 #pragma unroll
-        for (int p = 0; p < PARTS; p++) {
-            int c = 32 * p + lane % 8 * 4;
-            k[p] = first_key + i < s->k_len && c < d ? load_four<W>(key, c, d) : floats<4>{};
-        }
-#pragma unroll
-        for (int x = 0; x < QUERIES; x++) {
-            sum[x] = 0;
+        for (int two = 0; two < 2; two++)
 #pragma unroll
             for (int p = 0; p < PARTS; p++) {
-                struct floats<4> y = load<4>(q + x * padded + 32 * p + lane % 8 * 4);
+                int64_t key = first_key + i + 4 * two;
+                int c = 32 * p + lane % 8 * 4;
+                k[two][p] = key < s->k_len && c < d ? load_four<W>(s->k + key * a->kv_stride + kv_head * d, c, d) : floats<4>{};
+            }
 #pragma unroll
-                for (int e = 0; e < 4; e++)
-                    sum[x] = fmaf(y.at[e], k[p].at[e], sum[x]);
+        for (int x = 0; x < QUERIES; x++) {
+            sum[0][x] = sum[1][x] = 0;
+#pragma unroll
+            for (int p = 0; p < PARTS; p++) {
+                struct floats<4> y = load<4>(q + x * 32 * PARTS + 32 * p + lane % 8 * 4);
+#pragma unroll
+                for (int e = 0; e < 4; e++) {
+                    sum[0][x] = fmaf(y.at[e], k[0][p].at[e], sum[0][x]);
+                    sum[1][x] = fmaf(y.at[e], k[1][p].at[e], sum[1][x]);
+                }
             }
         }
-        float score = attention_score(a, sum_of_eight(sum));
-        z[i][lane % 8] = attention_sees(&span, first_key + i) ? score : -INFINITY;
+#pragma unroll
+        for (int two = 0; two < 2; two++) {
+            float score = attention_score(a, sum_of_eight(sum[two]));
+            z[i + 4 * two][lane % 8] = attention_sees(&span, first_key + i + 4 * two) ? score : -INFINITY;
+        }
     }
 }
 
@@ -111,7 +118,7 @@ static __device__ __forceinline__ void sum_values(struct floats<4> acc[QUERIES][
 #pragma unroll
         for (int p = 0; p < PARTS; p++)
             acc[x][p] = {};
-#pragma unroll 4
+#pragma unroll 8 / PARTS
     for (int i = lane / LANES; i < CHUNK; i += 32 / LANES) {
         const float *value = s->v + (first_key + i) * a->kv_stride + kv_head * d;
         struct floats<4> low = load<4>(z[i]), high = load<4>(z[i] + 4), v[PARTS];

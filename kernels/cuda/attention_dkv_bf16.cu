@@ -33,14 +33,13 @@ template <int N> static __device__ __forceinline__ void look(struct attention_bi
 #pragma unroll
         for (int e = 0; e < 2; e++) {
             struct attention_near x = attention_near_of(s, a->window, s->k_len - s->q_len + row + 8 * n + e, key);
-            uint32_t there = row + 8 * n + e < (int)s->q_len;
 #pragma unroll
             for (int half = 0; half < 2; half++)
-                b->of[0][half] |= (there & (uint32_t)attention_near_sees(&x, 8 * half)) << (2 * n + e);
+                b->of[0][half] |= (uint32_t)attention_near_sees(&x, 8 * half) << (2 * n + e);
         }
 }
 
-/* lse and delta of 8 N rows of a head. */
+/* lse and delta of 8 N rows of a head; rows behind the last are zeros in q and dout, and add nothing as long as these are numbers. */
 template <int N> struct row_sums {
     float lse[N][2], delta[N][2];
 };
@@ -106,7 +105,7 @@ template <int D, int PARTS, int ROWS> static __global__ void __launch_bounds__(M
             float z[1][N][4], dp[1][N][4];
             struct row_sums<N> sums;
             uint32_t p[1][N / 2][4];
-            bits.whole = last_row - from_row == ROWS - 1 && warp_key + 16 <= left && attention_whole(&s, a.window, from_row, last_row, b.first + warp_key, warp_last);
+            bits.whole = attention_whole(&s, a.window, from_row, last_row, b.first + warp_key, warp_last);
             if (!bits.whole)
                 look<N>(&bits, &a, &s, b.first + lane_key, step.row);
             row_sums_load<N>(&sums, &r, &s, &step);

@@ -425,7 +425,7 @@ static void test_company(const struct level *l, bool round_bf16)
 /* The rows that few queries have together are those that each has behind the same keys alone. */
 static void test_few(const struct level *l, bool round_bf16, int64_t window)
 {
-    struct shape s = {6, 2, 10, window, 0, 1, {4}, {level_is_emulated(l) ? 300 : 1500}, {0}, {0}, round_bf16};
+    struct shape s = {6, 2, 10, window, 0, 1, {4}, {729}, {0}, {0}, round_bf16}; /* the window of some begins a block of 128 keys later */
     struct call all, one;
     bool same = true;
     call_new(&all, &s);
@@ -445,7 +445,7 @@ static void test_rounded(const struct level *l)
 {
     const struct shape shapes[] = {
         {3, 1, 34, 0, 0, 4, {1, 3, 17, 100}, {1, 3, 17, 100}, {0, 0, 3, 30}, {0, 0, 9, 80}, true},
-        {2, 1, 64, 50, 2, 2, {70, 150}, {70, 150}, {0, 31}, {0, 90}, true, true},
+        {4, 2, 64, 50, 2, 2, {40, 150}, {40, 150}, {0, 31}, {0, 90}, true, true},
         {1, 1, 80, 0, 1.5f, 2, {65, 20}, {65, 150}, {0}, {0}, true, true},
         {1, 1, 96, 100, 0, 1, {135}, {135}, {40}, {101}, true},
         {2, 1, 128, 0, 0, 1, {140}, {140}, {0}, {0}, true, true},
@@ -516,7 +516,8 @@ int main(void)
             test_scratch(l);
         test_forks(l, 0, 0);
         test_forks(l, 7, 2);
-        test_forks(l, 110, 0);
+        if (!level_is_emulated(l))
+            test_forks(l, 110, 0);
         test_first_branch(l, false);
         test_lengths(l, 0, 0);
         test_lengths(l, 3, 0);
@@ -530,11 +531,11 @@ int main(void)
         test_decode(l);
         if (strstr(l->name, "cuda")) { /* the CPU rounds no factors, and cuts keys by what a call has of queries */
             test_few(l, false, 0);
-            test_few(l, false, 130);
+            test_few(l, false, 600);
             test_rounded(l);
             test_first_branch(l, true);
             test_company(l, true);
-            test_few(l, true, 0);
+            test_few(l, true, 600);
             test_twice(l);
         }
     }
