@@ -104,11 +104,13 @@ static bool rounds(const struct attention *a)
 /* Samples in the order of the call: first those of few rows behind other keys. */
 static void attention(const struct attention *a)
 {
-    struct attention_seq *list = can(a) ? (struct attention_seq *)malloc((size_t)a->n_seq * sizeof *list) : NULL;
+    struct attention_seq *list = can(a) ? (struct attention_seq *)malloc((size_t)a->n_seq * sizeof *list + 1) : NULL;
     struct attention few = *a, many = *a;
     few.n_seq = many.n_seq = 0;
-    if (!list)
+    if (!list) {
+        cuda_failed("attention: cannot get memory for %d samples", a->n_seq); /* an error before this one stays */
         return;
+    }
     for (int pass = 0; pass < 2; pass++) {
         struct attention *to = pass ? &many : &few;
         to->seq = list + (pass ? few.n_seq : 0);

@@ -257,6 +257,8 @@ static bool make_lists(struct few_args *f, struct lists *l, const struct attenti
     *l = {NULL, NULL, 0, 0, 0};
     for (int i = 0; i < a->n_seq; i++)
         add_sample(l, a, i);
+    if (!l->n_rows)
+        return false;
     l->chunks = (struct chunk *)malloc((size_t)l->n_chunks * sizeof *l->chunks);
     l->rows = (struct few_row *)malloc((size_t)l->n_rows * sizeof *l->rows);
     if (l->chunks && l->rows) {
@@ -265,7 +267,7 @@ static bool make_lists(struct few_args *f, struct lists *l, const struct attenti
             add_sample(l, a, i);
         f->chunks = (const struct chunk *)cuda_upload(l->chunks, (size_t)l->n_chunks * sizeof *l->chunks);
         f->rows = (const struct few_row *)cuda_upload(l->rows, (size_t)l->n_rows * sizeof *l->rows);
-    } else if (l->n_rows) {
+    } else {
         cuda_failed("cannot get memory for %lld chunks of attention", (long long)l->n_chunks);
     }
     free(l->chunks);

@@ -465,10 +465,11 @@ static void test_rounded(const struct level *l)
 /* One query over many keys in rows that begin at multiples of 16 bytes. */
 static void test_decode(const struct level *l)
 {
-    struct shape s = {8, 2, 128, 0, 0, 2, {1, 3}, {260, 150}, {0}, {0}, false, true}, wide = {2, 2, 256, 140, 3, 1, {2}, {400}, {0}, {0}, true, true};
+    struct shape s = {8, 2, 128, 0, 0, 2, {1, 3}, {260, 150}, {0}, {0}, false, true}, none = {2, 1, 8, 0, 0, 1, {0}, {3}}, wide = {2, 2, 256, 140, 3, 1, {2}, {400}, {0}, {0}, true, true};
     if (!level_is_emulated(l))
         s.k_len[0] = 5000, wide.k_len[0] = 3000;
     ok(shape_agrees(l, &s, false) && shape_agrees(l, &wide, false), "attention %s: few queries, aligned", l->name);
+    ok(shape_agrees(l, &none, false), "attention %s: no queries", l->name);
 }
 
 /* Device memory that a backward pass takes beside its arguments is what plans count; before anything else has made it larger. */
