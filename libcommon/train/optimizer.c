@@ -64,7 +64,7 @@ void optimizer_layout(struct optimizer *o, struct arena *a)
         o->moment[i + 1] = o->moment[i] + (in_eight_bits(o, i) ? 0 : o->offset[i + 1] - o->offset[i]);
     o->m = arena_alloc(a, STATE, (size_t)o->moment[o->n], sizeof(float));
     o->v = arena_alloc(a, STATE, (size_t)o->moment[o->n], sizeof(float));
-    o->clip = arena_alloc(a, STATE, 2, sizeof *o->clip);
+    o->clip = arena_alloc(a, "gradient norm", 2, sizeof *o->clip);
     o->reference = o->keeps_reference ? arena_alloc(a, "reference of the trained weights", count, sizeof(float)) : NULL;
     for (int i = 0; i < o->n; i++) {
         o->params[i]->value = o->value ? o->value + o->offset[i] : NULL;
