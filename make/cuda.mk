@@ -43,8 +43,8 @@ $B/pic/%.o: %.c $B/flags
 		-Wstrict-prototypes -Wmissing-prototypes -Wno-missing-field-initializers -MMD -MP -c -o $@ $<
 
 # Registers, shared memory and spills of every kernel, as ptxas told them when it was built. What all kernels are written for is sm_90a: there no hot kernel may spill
-# (COLD: attention's way back in f32, two words of two kernels).
-COLD := attention_dq_kernel|attention_dkv_kernel
+# (COLD: attention in f32, up to two words of three kernels).
+COLD := attention_kernel|attention_dq_kernel|attention_dkv_kernel
 CUDA_LOGS = $(CUDA_SRC:%.cu=$B/cuda/%.o.log)
 cuda:
 	@+$(MAKE) --no-print-directory CUDA=1 $(CUDA_SO) cuda-spills
