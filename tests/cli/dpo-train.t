@@ -276,6 +276,7 @@ poke hot/model.safetensors lm_head.weight '\377\377\177\177\377\377\177\177\377\
 run dpo-train -q -j 1 -m hot -o hot.d $common --steps 2 pairs.tok
 is_status 3 'log-probabilities that are not finite have status 3'
 one_line err 'with one line'
+has err 'pairs.tok: record 1: a log-probability that hot gives is no finite number' 'that names record and model'
 # Two steps that blow up queries and keys, of which the second update is the one too many.
 blown='--steps 2 --lr 1000 --weight-decay 1000 --targets q_proj,k_proj --rank 1 --alpha 1'
 run dpo-train -q -j 1 -m model -o blown.d --dtype f32 --batch 8 $blown --eval dev.tok pairs.tok

@@ -62,8 +62,13 @@ is "$(fmt-chat -q -F kto --desirable 4 rated.json | sed -n 2p)" '{"sample":["rat
 is "$(fmt-chat -q -F kto --desirable 4.5 rated.json | grep -o '"label":.*\|"desirable":[^,}]*' | tr '\n' ' ')" '"desirable":4.5 "label":false} ' 'a bad one; the header has the option'
 run fmt-chat -F kto rated.json
 is "$(cat err)" 'fmt-chat: rated.json: record 1 (line 1): has a rating and no label: which ratings are good is not told (--desirable)' 'without it: an error'
-run fmt-chat -F alpaca -m tiny --desirable 4 rated.json
+run fmt-chat --desirable 4 rated.json
 is_status 1 '--desirable without -F kto'
+has err '--desirable judges rated answers' 'which would lose the rating'
+echo '{"prompt":"once","completion":" upon","label":true,"kto_tag":false}' >torn.json
+run fmt-chat torn.json
+is_status 1 'two labels'
+has err '"label" and "kto_tag" say the opposite' 'that contradict each other'
 run fmt-chat -F kto --desirable often rated.json
 is_status 2 '--desirable that is no number'
 
