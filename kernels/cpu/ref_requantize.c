@@ -7,7 +7,7 @@
 
 #include "base/bytes.h"
 #include "base/mem.h"
-#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/levels.h"
 #include "kernels/nested_level.h"
 
 #if defined __x86_64__ && defined __GNUC__ && !defined __clang__ && !defined __SANITIZE_ADDRESS__
@@ -56,25 +56,6 @@ static float largest(const float *x, int64_t n)
 }
 
 /* ---- blocks of 4 bits ---- */
-
-/* The 16 values in ascending order, the bounds between neighbours, and the code of each. The second of FP4's zeros is the first: equal values
- * have equal codes. */
-struct levels {
-    float value[16], bound[15];
-    uint8_t code[16];
-};
-
-static struct levels levels_of(enum quantized_kind kind)
-{
-    const float *values = kind == QUANTIZED_NF4 ? QUANTIZED_NF4_VALUES : QUANTIZED_FP4_VALUES;
-    struct levels l;
-    quantize_steps(kind, l.code, l.bound);
-    if (kind == QUANTIZED_FP4)
-        l.code[8] = l.code[7];
-    for (int i = 0; i < 16; i++)
-        l.value[i] = values[l.code[i]];
-    return l;
-}
 
 /* places[j]: of the level nearest to x[j] / absmax; values[j]: it times absmax */
 EACH_CPU

@@ -5,7 +5,7 @@
 #include "kernels/cuda/quantized.h"
 
 extern "C" {
-#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/levels.h"
 }
 #include "kernels/cuda/table.h"
 #include "kernels/nested_level.h"
@@ -14,24 +14,6 @@ extern "C" {
 #define LANES 16
 
 /* ---- blocks of 4 bits ---- */
-
-/* cpu/ref_requantize.c: the values in ascending order, the bounds between them, the code of each. */
-struct levels {
-    float value[16], bound[15];
-    uint8_t code[16];
-};
-
-static struct levels levels_of(enum quantized_kind kind)
-{
-    const float *values = kind == QUANTIZED_NF4 ? QUANTIZED_NF4_VALUES : QUANTIZED_FP4_VALUES;
-    struct levels l;
-    quantize_steps(kind, l.code, l.bound);
-    if (kind == QUANTIZED_FP4)
-        l.code[8] = l.code[7]; /* equal values have equal codes */
-    for (int i = 0; i < 16; i++)
-        l.value[i] = values[l.code[i]];
-    return l;
-}
 
 /* A rank sort: few, and once a call. Equal values keep their order. */
 static __global__ void __launch_bounds__(256) sort_map_kernel(struct nested *to, struct quantized q)
